@@ -1,0 +1,75 @@
+"""The only reader of time.
+
+Rule: everything that is about *what was said and when* takes a time as an argument; only the edges of the program hold a
+`Clock`. Times are UTC microseconds in an ``int`` (they sort, they fit a 64-bit column, they have no zone to lose). People
+see Europe/Copenhagen.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Final, Protocol
+from zoneinfo import ZoneInfo
+
+Micros = int
+"""UTC microseconds since 1970-01-01."""
+
+SECOND: Final = 1_000_000
+MINUTE: Final = 60 * SECOND
+HOUR: Final = 60 * MINUTE
+DAY: Final = 24 * HOUR
+
+
+class Clock(Protocol):
+    """What tells the time: the system's clock, or a frozen one in a test."""
+
+    def now(self) -> Micros:
+        """The present time in UTC microseconds."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> Micros:
+        """The present time in UTC microseconds."""
+        return time.time_ns() // 1000
+
+
+class FrozenClock:
+    """A clock that stands still until told otherwise: for tests and for judging old messages at their own date."""
+
+    def __init__(self, at: Micros) -> None:
+        self.at = at
+
+    def now(self) -> Micros:
+        """The time it was set to."""
+        return self.at
+
+    def tick(self, by: Micros) -> None:
+        """Move forward by ``by`` microseconds."""
+        self.at += by
+
+
+def to_datetime(at: Micros) -> datetime:
+    """``at`` as an aware UTC datetime."""
+    return datetime.fromtimestamp(at / SECOND, UTC)
+
+
+def from_datetime(at: datetime) -> Micros:
+    """An aware datetime as UTC microseconds. Raises `ValueError` for a naive one."""
+    if at.tzinfo is None:
+        raise ValueError("a time without a zone means nothing: give it an offset")
+    return int(at.timestamp()) * SECOND + at.microsecond
+
+
+def rfc3339(at: Micros) -> str:
+    """``2026-03-01T12:00:00.123Z``: UTC with milliseconds, for machines."""
+    return to_datetime(at).strftime("%Y-%m-%dT%H:%M:%S.") + f"{at // 1000 % 1000:03d}Z"
+
+
+def local(at: Micros) -> str:
+    """``2026-03-01 13:00:00.123``: Danish wall time, for people."""
+    moment = to_datetime(at).astimezone(ZoneInfo("Europe/Copenhagen"))
+    return moment.strftime("%Y-%m-%d %H:%M:%S.") + f"{at // 1000 % 1000:03d}"

@@ -1,0 +1,90 @@
+"""The payload description: one metadata model for all capabilities and all protocols.
+
+Rules it holds:
+
+1. The same words over every protocol (a gateway maps its header to these fields and back; nothing else is routed on).
+2. Facts only: what it is, from whom, for whom, when, how sensitive. No payload bytes.
+3. ``subjects`` are personal data: they are never logged, never in a list view, and encrypted under the parcel's key.
+4. ``attributes`` are opaque to the kernel; each name starts with the gateway that wrote it (``"as4"`` and a dot, …).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from core import limits
+from core.errors import DescriptionError
+
+Text = Annotated[
+    str, StringConstraints(min_length=1, max_length=limits.DESCRIPTION_VALUE, pattern=r"^[^\x00-\x1f\x7f]+$")
+]
+"""One line of printable text."""
+
+ValidationDegree = Literal["known", "declared", "encrypted"]
+Sensitivity = Literal["public", "internal", "confidential", "sensitive"]
+Priority = Literal["urgent", "normal", "bulk"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Classification(_Model):
+    """One (scheme, code) pair, as a subject taxonomy or an action facet."""
+
+    scheme: Text
+    code: Text
+
+
+class Reference(_Model):
+    """A case, document or other object elsewhere: what it is called there, and in which scheme."""
+
+    kind: Text
+    id: Text
+
+
+class Address(_Model):
+    """The intended receiver: a system, or a function that some system serves. Both unset = decided by routes."""
+
+    system: Text | None = None
+    function: Text | None = None
+
+
+class Description(_Model):
+    """What is known of a parcel's payload. Times are UTC microseconds."""
+
+    type: Text
+    version: Text = "1"
+    sender: Text
+    receiver: Address = Address()
+    classifications: tuple[Classification, ...] = Field(default=(), max_length=limits.DESCRIPTION_ITEMS)
+    references: tuple[Reference, ...] = Field(default=(), max_length=limits.DESCRIPTION_ITEMS)
+    subjects: tuple[Text, ...] = Field(default=(), max_length=limits.DESCRIPTION_ITEMS, repr=False)
+    sensitivity: Sensitivity = "confidential"
+    occurred: int | None = None
+    expires: int | None = None
+    priority: Priority = "normal"
+    correlation_id: Text | None = None
+    process_id: Text | None = None
+    degree: ValidationDegree = "declared"
+    media_type: Text = "application/octet-stream"
+    size: int = Field(default=0, ge=0)
+    digest: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64})?$")] = ""
+    attributes: dict[Text, Text] = Field(default_factory=dict, max_length=limits.DESCRIPTION_ITEMS)
+
+    @classmethod
+    def parse(cls, data: str | bytes) -> Self:
+        """Read the JSON form. Raises `DescriptionError` naming the first wrong field."""
+        if len(data) > limits.DESCRIPTION_SIZE:
+            raise DescriptionError("description", f"longer than {limits.DESCRIPTION_SIZE} octets")
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise DescriptionError(".".join(map(str, first["loc"])) or "description", first["msg"]) from None
+
+    def without_subjects(self) -> Self:
+        """The part that may be shown, logged and kept in clear."""
+        return self.model_copy(update={"subjects": ()})

@@ -1,0 +1,124 @@
+"""What can go wrong in the kernel, and whose fault it is.
+
+::
+
+    StafetError
+    ├── UsageError            the caller's: ask differently               (exit code 2)
+    │   ├── ConfigError           a configuration document, named by file and field
+    │   ├── DescriptionError      a payload description, named by field
+    │   └── NotFound              no such parcel, delivery, system, version
+    ├── Refused               the kernel's decision about a parcel        (exit code 3)
+    │   ├── Conflict              one key, other content
+    │   ├── TooLarge              a limit of core.limits or of the integration
+    │   ├── NotAllowed            no service agreement, unknown sender
+    │   └── Overloaded            queue or disk watermark; try later
+    ├── PayloadError          stored bytes are not what was stored        (exit code 4)
+    ├── StaleLease            somebody else has the delivery by now       (never shown to users)
+    ├── IllegalTransition     a bug: an event a state does not know       (exit code 70)
+    └── Fatal                 the node must stop                          (exit code 5)
+        ├── UnsafeDatabase        settings, file system or schema
+        └── DurabilityLost        a failed fsync
+
+Every message is one sentence a newcomer can act on: it names the field or file, the cause and, where there is one, the
+remedy. No message holds payload bytes, keys or personal data.
+"""
+
+from __future__ import annotations
+
+
+class StafetError(Exception):
+    """Root of the tree. ``exit_code`` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class UsageError(StafetError):
+    """The caller asked for something that cannot be."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A configuration document is wrong. ``file`` and ``field`` say where, ``cause`` why, ``remedy`` what to do."""
+
+    def __init__(self, file: str, field: str, cause: str, remedy: str = "") -> None:
+        self.file, self.field, self.cause, self.remedy = file, field, cause, remedy
+        where = f"{file}: {field}: " if field else f"{file}: "
+        super().__init__(where + cause + (f" ({remedy})" if remedy else ""))
+
+
+class DescriptionError(UsageError):
+    """A payload description is wrong in ``field``."""
+
+    def __init__(self, field: str, cause: str) -> None:
+        self.field, self.cause = field, cause
+        super().__init__(f"{field}: {cause}")
+
+
+class NotFound(UsageError):
+    """There is no such thing."""
+
+
+class Refused(StafetError):
+    """The kernel will not take the parcel. ``code`` is a stable word for machines."""
+
+    exit_code = 3
+    code = "refused"
+
+
+class Conflict(Refused):
+    """The key was used before for other content."""
+
+    code = "conflict"
+
+
+class TooLarge(Refused):
+    """A size or count is above its limit."""
+
+    code = "too-large"
+
+
+class NotAllowed(Refused):
+    """No agreement allows this, or the sender is unknown."""
+
+    code = "not-allowed"
+
+
+class Overloaded(Refused):
+    """Try later: ``retry_after`` is in microseconds."""
+
+    code = "overloaded"
+
+    def __init__(self, cause: str, retry_after: int = 5_000_000) -> None:
+        self.retry_after = retry_after
+        super().__init__(cause)
+
+
+class PayloadError(StafetError):
+    """Stored octets do not have the digest they were stored under, or cannot be opened."""
+
+    exit_code = 4
+
+
+class StaleLease(StafetError):
+    """The epoch has moved on: what this attempt reports no longer counts."""
+
+
+class IllegalTransition(StafetError):
+    """An event that the state does not know: a bug, never input."""
+
+    exit_code = 70
+
+
+class Fatal(StafetError):
+    """The node must not go on."""
+
+    exit_code = 5
+
+
+class UnsafeDatabase(Fatal):
+    """The database is not set up so that a commit is durable, or its schema is newer than this program."""
+
+
+class DurabilityLost(Fatal):
+    """A write could not be made durable; what the page cache holds can no longer be trusted."""

@@ -1,0 +1,81 @@
+"""Every limit and default of the kernel, named, with its reason.
+
+Rule: a number that bounds memory, disk, time or count has its name here and nowhere else, so that a reader finds all of
+them in one place and a test can find one that strayed. Sizes are octets (KiB/MiB = powers of two), times microseconds.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from core.clock import DAY, MINUTE, SECOND
+
+#: Payloads up to this size live in the database beside their parcel, so that one commit makes both durable (one fsync
+#: instead of four); larger ones are files of the payload store.
+INLINE_PAYLOAD: Final = 64 * 1024
+#: Plaintext octets per encrypted chunk of the payload store: one chunk is all that is ever held of a payload.
+STORE_CHUNK: Final = 1024 * 1024
+#: Payloads in one parcel: many attachments are legitimate, thousands are an attack on the ledger.
+PAYLOADS_PER_PARCEL: Final = 100
+#: Largest single payload unless the integration says otherwise: file exchange of today ends at 2 GB.
+PAYLOAD_SIZE: Final = 4 * 1024**3
+#: Octets of a serialised payload description: it is indexed, logged by reference and shown to people.
+DESCRIPTION_SIZE: Final = 64 * 1024
+#: Length of one text value in a description.
+DESCRIPTION_VALUE: Final = 1024
+#: Classifications, references and subjects in one description.
+DESCRIPTION_ITEMS: Final = 100
+#: How long a key is remembered: longer than any sender retries.
+KEY_WINDOW: Final = 90 * DAY
+#: Retention of payloads, descriptions and evidence when the integration says nothing.
+RETENTION: Final = 90 * DAY
+
+#: Most items the writer takes into one transaction: enough to share the fsync, few enough to keep the wait short.
+WRITER_BATCH: Final = 256
+#: Longest time the writer waits for company before it commits.
+WRITER_WAIT: Final = 5_000
+#: Commands that may wait for the writer; beyond it accept is refused (back-pressure) while settling goes on.
+WRITER_QUEUE: Final = 4096
+
+#: How long one attempt may hold a delivery before another node may take it.
+LEASE: Final = 60 * SECOND
+#: Deliveries one claim takes.
+CLAIM_BATCH: Final = 64
+#: Attempts in flight per node.
+IN_FLIGHT: Final = 64
+#: Leases that ended without a word (the process died) before a delivery is set aside as dangerous.
+SILENT_DEATHS: Final = 3
+#: Share of claims the bulk lane keeps even when urgent work waits: one in ten.
+BULK_SHARE: Final = 10
+#: How often a node looks for due work when nothing told it of any.
+POLL: Final = SECOND
+#: Attempts before a delivery fails, unless the partner's retry plan says otherwise.
+ATTEMPTS: Final = 10
+#: First wait of the default retry plan; it doubles up to `RETRY_CEILING`.
+RETRY_FIRST: Final = 5 * SECOND
+#: Longest wait between two attempts of the default retry plan.
+RETRY_CEILING: Final = 30 * MINUTE
+
+#: Clock difference between node and database that raises an alarm.
+SKEW_ALARM: Final = 2 * SECOND
+#: Clock difference that stops the node: leases would lie.
+SKEW_STOP: Final = 30 * SECOND
+#: Free space below which new parcels are refused; settling and deletion go on.
+FREE_SPACE_RESERVE: Final = 512 * 1024**2
+#: How long SIGTERM waits for attempts in flight.
+DRAIN: Final = 30 * SECOND
+#: Longest permitted transfer: an unreferenced object younger than this is left alone.
+TRANSFER: Final = DAY
+#: Database connections per node.
+CONNECTIONS: Final = 8
+#: Time between two signed checkpoints of all trace chains.
+CHECKPOINT: Final = MINUTE
+
+#: Routes in one configuration.
+ROUTES: Final = 10_000
+#: Octets of one configuration document.
+DOCUMENT_SIZE: Final = 1024 * 1024
+#: Octets of one CEL condition.
+CONDITION_SIZE: Final = 4096
+#: Octets of one request on the node's local socket, payloads excepted (they go by path).
+LOCAL_REQUEST: Final = 1024 * 1024

@@ -1,0 +1,89 @@
+"""A parcel (*forsendelse*): what a system asked us to get to others. Immutable once accepted.
+
+`Item` is how a gateway hands one over: the parcel, the *key* under which it counts once, the *fingerprint* that tells a
+repetition from another content under the same key, and the *answer* that is about to be given. The kernel stores all four in
+one transaction, so that an answer never says more than the disk holds.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from core.clock import Micros
+from core.description import Description
+
+
+def new_id(now: Micros) -> str:
+    """A fresh 32-digit hexadecimal id that sorts by time: 48 bits of milliseconds, then 80 random bits."""
+    return f"{now // 1000:012x}{os.urandom(10).hex()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """One payload of a parcel as the store keeps it.
+
+    Exactly one of ``inline`` (sealed octets kept in the database) and ``object_id`` (a file of the store) is set. ``size``
+    and ``sha256`` are those of the plaintext.
+    """
+
+    name: str
+    media_type: str
+    size: int
+    sha256: bytes
+    inline: bytes | None = field(default=None, repr=False)
+    object_id: str | None = None
+    attributes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """``wrapped_key`` is the parcel's data key under the key-encryption key named ``key_id``."""
+
+    id: str
+    sender: str
+    integration: str
+    description: Description
+    payloads: tuple[Payload, ...]
+    accepted_at: Micros
+    key_id: str = ""
+    wrapped_key: bytes = field(default=b"", repr=False)
+    config_version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An idempotency key. ``scope`` is gateway and authenticated sender, so that nobody can occupy another's keys."""
+
+    scope: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A parcel on its way in. ``fingerprint`` covers what makes a repetition the same; ``answer`` is what we will say."""
+
+    parcel: Parcel
+    key: Key | None = None
+    fingerprint: bytes = b""
+    answer: bytes = b""
+    note: dict[str, str] = field(default_factory=dict)
+    """Safe facts for the trace: who spoke, over what, with which verdict."""
+
+
+class Judgement(StrEnum):
+    """What the kernel makes of an item."""
+
+    NEW = "new"
+    KNOWN = "known"
+    CONFLICT = "conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """The kernel's answer: for ``known`` the first parcel's id and first answer, for ``conflict`` neither is changed."""
+
+    judgement: Judgement
+    parcel_id: str
+    answer: bytes = b""
