@@ -1,0 +1,104 @@
+"""The node's local socket: how the command line writes through a running node.
+
+Rules:
+
+1. One process alone writes a node's ledger. While a node runs, commands go through this socket; otherwise the command takes
+   the node's lock itself.
+2. The socket is a file only its owner may open (mode 0600 in a directory of mode 0700): the file system is the login.
+3. One request a connection: a JSON line in; then any number of ``{"progress": …}`` lines, and at the end one ``{"result": …}``
+   or ``{"error": …, "exit_code": n}``. Payloads go by path, never through the socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from core import limits
+from core.errors import StafetError, UsageError
+
+Progress = Callable[[Mapping[str, Any]], None]
+"""Called now and then by long work, with ``done``, ``of`` and ``what``."""
+
+Operation = Callable[[Mapping[str, Any], Progress], Awaitable[Any]]
+"""One thing a node can be asked to do: arguments and a progress callback in, something JSON can hold out."""
+
+
+class NodeError(StafetError):
+    """The node refused or failed; carries its words and exit code."""
+
+    def __init__(self, text: str, exit_code: int) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+class LocalServer:
+    """Serves operations on ``path`` until stopped."""
+
+    def __init__(self, path: Path, operations: Mapping[str, Operation]) -> None:
+        self._path, self._operations = path, operations
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Begin to listen; a socket left by a killed node is replaced (the node's lock says that nobody uses it)."""
+        with suppress(FileNotFoundError):
+            self._path.unlink()
+        mask = os.umask(0o177)
+        try:
+            self._server = await asyncio.start_unix_server(self._serve, str(self._path), limit=limits.LOCAL_REQUEST)
+        finally:
+            os.umask(mask)
+
+    async def stop(self) -> None:
+        """Stop listening and remove the socket file."""
+        if self._server:
+            self._server.close()
+            with suppress(FileNotFoundError):
+                self._path.unlink()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        def say(message: Mapping[str, Any]) -> None:
+            writer.write(json.dumps(message).encode() + b"\n")
+
+        try:
+            try:
+                request = json.loads(await reader.readuntil(b"\n"))
+                operation = self._operations[request["op"]]
+            except (ValueError, KeyError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TypeError):
+                say({"error": "not a request this node knows", "exit_code": UsageError.exit_code})
+                return
+            try:
+                say({"result": await operation(request.get("args", {}), lambda p: say({"progress": dict(p)}))})
+            except StafetError as error:
+                say({"error": str(error), "exit_code": error.exit_code})
+        finally:
+            with suppress(ConnectionError):
+                await writer.drain()
+                writer.close()
+
+
+def ask(path: Path, op: str, args: Mapping[str, Any], progress: Progress | None = None) -> Any:
+    """Ask the node listening on ``path``. Raises `ConnectionError` when none does, `NodeError` when it refuses."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        try:
+            connection.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            raise ConnectionError(f"no node listens on {path}") from None
+        connection.sendall(json.dumps({"op": op, "args": dict(args)}).encode() + b"\n")
+        with connection.makefile("rb") as lines:
+            for line in lines:
+                message = json.loads(line)
+                if "progress" in message:
+                    if progress:
+                        progress(message["progress"])
+                elif "error" in message:
+                    raise NodeError(message["error"], int(message["exit_code"]))
+                else:
+                    return message["result"]
+    raise NodeError("the node went away before it answered; ask again", 1)

@@ -1,0 +1,32 @@
+"""Prometheus metrics of a node, in a registry of its own so that several nodes can live in one test process."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+
+class Metrics:
+    """What a node counts. Names follow Prometheus: base units, ``_total`` for counters."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        r = self.registry
+        self.accepted = Counter("stafet_parcels_accepted_total", "Parcels judged", ["gateway", "judgement"], registry=r)
+        self.attempts = Counter(
+            "stafet_delivery_attempts_total", "Attempts by result", ["gateway", "result"], registry=r
+        )
+        self.attempt_seconds = Histogram("stafet_delivery_attempt_seconds", "One attempt", ["gateway"], registry=r)
+        self.in_flight = Gauge("stafet_deliveries_in_flight", "Leases this node holds", registry=r)
+        self.deliveries = Gauge("stafet_deliveries", "Deliveries by state", ["state"], registry=r)
+        self.refused = Counter("stafet_messages_refused_total", "Refused at the door", ["gateway", "code"], registry=r)
+        self.alarms = Gauge("stafet_alarms_open", "Alarms nobody has cleared", registry=r)
+        self.commits = Counter("stafet_ledger_commits_total", "Ledger transactions", registry=r)
+        self.commands = Counter("stafet_ledger_commands_total", "Commands in those transactions", registry=r)
+        self.ledger_cpu = Counter("stafet_ledger_cpu_seconds_total", "CPU the writer used", registry=r)
+        self.free_bytes = Gauge("stafet_store_free_bytes", "Free space under the payload store", registry=r)
+        self.certificate_days = Gauge("stafet_certificate_expiry_days", "Days left", ["owner", "use"], registry=r)
+        self.config_version = Gauge("stafet_config_version", "Applied configuration version", registry=r)
+
+    def text(self) -> bytes:
+        """The exposition format."""
+        return generate_latest(self.registry)

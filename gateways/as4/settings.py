@@ -1,0 +1,163 @@
+"""The two documents of the AS4 gateway: who we are (`as4.party`) and who they are (`as4.partner`).
+
+Rules:
+
+1. A partner file names a reviewed profile and the few things that differ per partner; it is not a universal P-Mode object.
+2. Certificates are named by path inside the configuration directory and become part of the version; private keys are named by
+   their name in the node's key folder and never do.
+3. What is left out is safe: signing, encryption and receipts are demanded unless the profile's reviewed value says otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from core import limits
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+"""An id inside the configuration: lower case, digits, dot, underscore, dash."""
+Value = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
+"""A header value: at most 255 printable characters [as4.md §5.3]."""
+CertificatePath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]+\.(pem|crt|cer)$")]
+"""A certificate file, relative to the configuration directory."""
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PartyIdentifier(_Document):
+    """A ``PartyId`` with its ``@type``; without a type the value must be a URI [ebMS3 §5.2.2.4]."""
+
+    value: Value
+    type: Value | None = None
+
+
+class ServiceName(_Document):
+    """A ``Service`` with its ``@type``; without a type the value must be a URI [ebMS3 §5.2.2.8]."""
+
+    value: Value
+    type: Value | None = None
+
+
+class Agreement(_Document):
+    """An ``AgreementRef``."""
+
+    value: Value
+    type: Value | None = None
+
+
+class Party(_Document):
+    """Kind ``as4.party``: one of our own identities on the network."""
+
+    kind: Literal["as4.party"] = "as4.party"
+    id: Name
+    title: str = ""
+    party_id: PartyIdentifier
+    signing_key: Name
+    """Name of the signing key in the node's key folder."""
+    decryption_keys: Annotated[tuple[Name, ...], Field(min_length=1)]
+    """Names of the keys partners encrypt for; the old one stays here while a roll-over is under way."""
+    message_id_domain: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,100}$")] = "stafet.invalid"
+    """What follows ``@`` in the message ids we make."""
+
+
+class Exchange(_Document):
+    """One kind of message exchanged with a partner: the header's service and action, and the integration it belongs to."""
+
+    integration: Name
+    service: ServiceName
+    action: Value
+    direction: Literal["send", "receive", "both"] = "both"
+    type: Value | None = None
+    """The description's ``type`` of what arrives; the integration's first type when left out."""
+
+
+class FourCorner(_Document):
+    """The outer corners: who stands behind us and them [eD1.15 §1.5.1]."""
+
+    original_sender: PartyIdentifier
+    final_recipient: PartyIdentifier
+
+
+class RetryPlan(_Document):
+    """When an unanswered message is sent again. Times in seconds."""
+
+    attempts: Annotated[int, Field(ge=1, le=1000)] = limits.ATTEMPTS
+    first_wait: Annotated[float, Field(gt=0)] = limits.RETRY_FIRST / 1_000_000
+    longest_wait: Annotated[float, Field(gt=0)] = limits.RETRY_CEILING / 1_000_000
+
+
+class Tls(_Document):
+    """How we reach the partner's server."""
+
+    anchors: CertificatePath | None = None
+    """The authority of the server's certificate; the system's own list when left out."""
+    client_key: Name | None = None
+    """Name of our key for mutual TLS in the node's key folder."""
+
+
+class Partner(_Document):
+    """Kind ``as4.partner``: one neighbour."""
+
+    kind: Literal["as4.partner"] = "as4.partner"
+    id: Name
+    title: str = ""
+    party: Name
+    """Which of our identities (`as4.party`) speaks with them."""
+    party_id: PartyIdentifier
+    system: Name
+    """The system in whose name their messages enter the kernel."""
+    profile: Literal["edelivery-1.15", "edelivery-1.15-four-corner"] = "edelivery-1.15"
+    url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+(/\S*)?$")]
+    signing_certificates: tuple[CertificatePath, ...] = ()
+    """Certificates they may sign with. Give these, or `anchors`."""
+    anchors: tuple[CertificatePath, ...] = ()
+    """Authorities whose certificates they may sign with, together with `signing_subject`."""
+    signing_subject: Value | None = None
+    """The common name a certificate under `anchors` must bear."""
+    revocation_lists: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]+\.(pem|crl)$")], ...] = ()
+    encryption_certificate: CertificatePath
+    key_reference: Literal["binary-security-token", "subject-key-identifier", "issuer-serial"] = "binary-security-token"
+    agreement: Agreement | None = None
+    exchanges: Annotated[tuple[Exchange, ...], Field(min_length=1)]
+    four_corner: FourCorner | None = None
+    our_role: Value | None = None
+    their_role: Value | None = None
+    retry: RetryPlan = RetryPlan()
+    compress: bool = True
+    max_payloads: Annotated[int, Field(ge=1, le=limits.PAYLOADS_PER_PARCEL)] = 28
+    """A signature has two references beside the payloads, and many peers allow thirty [as4.md §5.3]."""
+    max_size: Annotated[int, Field(ge=1)] = limits.PAYLOAD_SIZE
+    """Octets of one payload after decompression."""
+    tls: Tls = Tls()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Partner:
+        if bool(self.signing_certificates) == bool(self.anchors):
+            raise ValueError("give either signing_certificates or anchors: one of them says whom to believe")
+        if self.anchors and not self.signing_subject:
+            raise ValueError("anchors need signing_subject: else anyone under the authority could sign as this partner")
+        if self.profile.endswith("four-corner") and self.four_corner is None:
+            raise ValueError("the four-corner profile needs four_corner with original_sender and final_recipient")
+        for part in (self.party_id, *(e.service for e in self.exchanges)):
+            if part.type is None and ":" not in part.value:
+                raise ValueError(f"{part.value!r} has no type and is no URI: give its type")
+        return self
+
+
+class Listen(_Document):
+    """Node-local: where the gateway listens."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8443
+    path: Annotated[str, StringConstraints(pattern=r"^/\S*$")] = "/as4"
+    tls_key: Name | None = None
+    """Name of the server key (with its chain) in the node's key folder; None = plain HTTP, allowed behind a proxy only."""
+    client_anchors: str | None = None
+    """PEM file of authorities for client certificates (mutual TLS)."""
+    demand_client_certificate: bool = False
+    behind_proxy: bool = False
+    """Plain HTTP is refused unless this says that TLS ends in front of us."""
