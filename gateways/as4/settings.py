@@ -42,6 +42,11 @@ class ServiceName(_Document):
     type: Value | None = None
 
 
+def _demand_type(name: PartyIdentifier | ServiceName) -> None:
+    if name.type is None and ":" not in name.value:
+        raise ValueError(f"{name.value!r} has no type and is no URI: give its type")
+
+
 class Agreement(_Document):
     """An ``AgreementRef``."""
 
@@ -142,9 +147,9 @@ class Partner(_Document):
             raise ValueError("anchors need signing_subject: else anyone under the authority could sign as this partner")
         if self.profile.endswith("four-corner") and self.four_corner is None:
             raise ValueError("the four-corner profile needs four_corner with original_sender and final_recipient")
-        for part in (self.party_id, *(e.service for e in self.exchanges)):
-            if part.type is None and ":" not in part.value:
-                raise ValueError(f"{part.value!r} has no type and is no URI: give its type")
+        _demand_type(self.party_id)
+        for exchange in self.exchanges:
+            _demand_type(exchange.service)
         return self
 
 

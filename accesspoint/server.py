@@ -1,0 +1,166 @@
+"""The HTTP server shell: octets in, octets out, nothing else.
+
+Rules:
+
+1. Only ``POST`` is an exchange; everything else is answered here and never reaches the protocol [as RFC 9110 §15].
+2. The body is handed on as it comes; no part of it is kept here, and no ``Content-Encoding`` is undone (a second bomb door).
+3. A slow body is cut: each read has a deadline, and a long one a minimum rate.
+4. After an early refusal a bounded rest of the body is read, so that the peer sees the answer instead of a reset.
+5. An exception that is no documented refusal is a bug: it is reported to ``on_bug`` and answered 500 without detail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+from aiohttp import web
+from aiohttp.web_log import AccessLogger
+
+from accesspoint import limits
+from accesspoint.errors import HttpRefusal
+
+SOAP_TYPE: Final = "application/soap+xml; charset=UTF-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back: an HTTP status, a media type and the octets."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = SOAP_TYPE
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class Incoming:
+    """One request as it arrives. ``peer`` is the address, ``client_certificate`` the DER of a mutual TLS peer."""
+
+    __slots__ = ("_received", "_request", "client_certificate", "content_length", "content_type", "peer")
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        self._request = request
+        self._received = 0
+        self.content_type = request.headers.get("Content-Type", "")
+        self.content_length = request.content_length
+        self.peer = request.remote or ""
+        ssl_object = request.transport.get_extra_info("ssl_object") if request.transport else None
+        self.client_certificate: bytes | None = ssl_object.getpeercert(binary_form=True) if ssl_object else None
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body in pieces as the network gives them. Raises `HttpRefusal` 408 for a slow, 400 for a broken body."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        content = self._request.content
+        while True:
+            try:
+                async with asyncio.timeout(limits.READ_TIMEOUT):
+                    chunk = await content.readany()
+            except TimeoutError:
+                raise HttpRefusal(408, "the body stopped coming") from None
+            except (web.HTTPException, ConnectionError):
+                raise
+            except Exception as error:  # aiohttp raises several private kinds for a broken chunked body
+                raise HttpRefusal(400, f"the body is broken: {type(error).__name__}") from None
+            if not chunk:
+                return
+            self._received += len(chunk)
+            took = loop.time() - begun
+            if took > limits.READ_TIMEOUT and self._received / took < limits.MINIMUM_RATE:
+                raise HttpRefusal(408, f"slower than {limits.MINIMUM_RATE} octets a second")
+            yield chunk
+
+    async def drain(self) -> None:
+        """Read and forget a bounded rest of the body, so that an early answer is seen."""
+        left = limits.DRAIN_OCTETS
+        with suppress(Exception):  # the peer may go at any moment; there is nothing left to lose here
+            async with asyncio.timeout(limits.DRAIN_TIMEOUT):
+                while left > 0 and (chunk := await self._request.content.readany()):
+                    left -= len(chunk)
+
+
+Handler = Callable[[str, Incoming], Awaitable[Answer]]
+"""Takes the path and the request; raises `HttpRefusal` for what is no exchange at all."""
+
+
+class Server:
+    """Listens on one address with or without TLS.
+
+    ``handler`` gets every ``POST``; ``on_bug`` is told of an exception nobody expected.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None,
+        on_bug: Callable[[BaseException], None],
+    ) -> None:
+        self._handler, self._host, self._port, self._tls, self._on_bug = handler, host, port, tls, on_bug
+        self._runner: web.ServerRunner | None = None
+        self.port = port
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.method != "POST":
+            return web.Response(
+                status=405, headers={"Allow": "POST"}, text="This endpoint takes AS4 messages by POST.\n"
+            )
+        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+            return web.Response(status=415, text="Content-Encoding is not supported: compress the parts instead.\n")
+        incoming = Incoming(request)
+        try:
+            answer = await self._handler(request.path, incoming)
+        except HttpRefusal as refusal:
+            await incoming.drain()
+            headers = {"Connection": "close"} if refusal.status == 408 else {}
+            return web.Response(status=refusal.status, text=refusal.reason + "\n", headers=headers)
+        except (asyncio.CancelledError, ConnectionError):
+            raise
+        except Exception as error:
+            self._on_bug(error)
+            return web.Response(status=500, text="Internal error; the operator has been told.\n")
+        await incoming.drain()
+        headers = dict(answer.headers)
+        if answer.body:
+            headers["Content-Type"] = answer.content_type
+        return web.Response(status=answer.status, body=answer.body or None, headers=headers)
+
+    async def start(self) -> None:
+        """Bind and begin to serve. Raises `OSError` when the address is taken."""
+        server = web.Server(
+            self._handle,
+            access_log_class=AccessLogger,
+            access_log=None,
+            max_line_size=limits.HTTP_LINE,
+            max_field_size=limits.HTTP_LINE,
+            keepalive_timeout=limits.KEEP_ALIVE,
+            auto_decompress=False,
+        )
+        self._runner = web.ServerRunner(server)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._host, self._port, ssl_context=self._tls, backlog=512)
+        await site.start()
+        sockets = site._server.sockets if site._server else ()  # type: ignore[attr-defined]
+        self.port = sockets[0].getsockname()[1] if sockets else self._port
+
+    async def stop(self) -> None:
+        """Stop taking connections, let running requests finish, then close."""
+        if self._runner:
+            await self._runner.cleanup()
+
+
+def server_context(chain_file: str, key_file: str, client_ca: str | None, *, demand_client: bool) -> ssl.SSLContext:
+    """A server's TLS context: 1.2 or newer, forward secrecy, optionally a client certificate [eD1.15 §1.4.2.6]."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
+    context.load_cert_chain(chain_file, key_file)
+    if client_ca:
+        context.load_verify_locations(client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED if demand_client else ssl.CERT_OPTIONAL
+    return context

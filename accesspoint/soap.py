@@ -1,0 +1,219 @@
+"""The hardened door: from the octets of the SOAP part to an envelope whose shape is known.
+
+Rules:
+
+1. A document type declaration is refused before any parser sees it; so is an encoding other than UTF-8 (octets in, never a
+   decoded string).
+2. The shape is strict: Envelope is Header then Body and nothing else; the header has one ``eb:Messaging`` and at most one
+   ``wsse:Security`` without a role. What a signature is later said to cover is compared with *these element objects*.
+3. Ids are unique whatever their spelling (``wsu:Id``, ``Id``, ``ID``, ``id``, ``xml:id``). Those inside ``eb:Receipt`` are
+   quotations: they are neither counted nor ever resolved.
+4. Comments and processing instructions are refused everywhere: canonicalisation drops them, so what is signed would differ
+   from what is read.
+5. Depth, elements, attributes and namespaces are bounded before anything walks the tree.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from lxml import etree
+
+from accesspoint import limits
+from accesspoint.errors import FAILED_AUTHENTICATION, FEATURE_NOT_SUPPORTED, INVALID_HEADER, EbmsError, SoapFault
+from accesspoint.names import EB, EBMS_ACTOR, MF, S11, S12, WSSE, WSU, XML, tag
+
+Element = etree._Element
+
+ENVELOPE: Final = tag(S12, "Envelope")
+HEADER: Final = tag(S12, "Header")
+BODY: Final = tag(S12, "Body")
+FAULT: Final = tag(S12, "Fault")
+MESSAGING: Final = tag(EB, "Messaging")
+RECEIPT: Final = tag(EB, "Receipt")
+SECURITY: Final = tag(WSSE, "Security")
+FRAGMENT: Final = tag(MF, "MessageFragment")
+MUST_UNDERSTAND: Final = tag(S12, "mustUnderstand")
+ROLE: Final = tag(S12, "role")
+_IDS: Final = (tag(WSU, "Id"), "Id", "ID", "id", tag(XML, "id"))
+_ENCODING: Final = re.compile(rb"^<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"']")
+_BOM: Final = b"\xef\xbb\xbf"
+
+_local = threading.local()
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A parsed envelope of known shape. ``security`` is None when the message carries none."""
+
+    root: Element
+    header: Element
+    body: Element
+    messaging: Element
+    security: Element | None
+    by_id: Mapping[str, Element]
+
+
+def _parser() -> etree.XMLParser:
+    """One parser a thread, reused: making one costs more than parsing a header."""
+    parser: etree.XMLParser | None = getattr(_local, "parser", None)
+    if parser is None:
+        parser = _local.parser = etree.XMLParser(
+            resolve_entities=False,
+            no_network=True,
+            load_dtd=False,
+            huge_tree=False,
+            remove_comments=False,
+            remove_pis=False,
+            strip_cdata=False,
+            remove_blank_text=False,
+        )
+    return parser
+
+
+def _refuse(cause: str, *, field: str = "SOAP part", remedy: str = "") -> EbmsError:
+    return EbmsError(INVALID_HEADER, field=field, cause=cause, remedy=remedy)
+
+
+def parse_xml(octets: bytes, *, what: str = "SOAP part", size: int = limits.HEADER_SIZE) -> Element:
+    """Octets to a tree through the hardened parser. Raises `EbmsError` 0009 naming ``what``.
+
+    Used for the SOAP part and for XML parts that must be canonicalised.
+    """
+    if len(octets) > size:
+        raise _refuse(f"larger than {size} octets", field=what)
+    octets = octets.removeprefix(_BOM)
+    if octets[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\x00" in octets[:4]:
+        raise _refuse("not UTF-8; other encodings are not supported", field=what, remedy="send the SOAP part as UTF-8")
+    if b"<!DOCTYPE" in octets or b"<!ENTITY" in octets:
+        raise _refuse("has a document type declaration", field=what, remedy="send no DOCTYPE")
+    declared = _ENCODING.match(octets.lstrip()[:200])
+    if declared and declared.group(1).lower() not in (b"utf-8", b"utf8", b"us-ascii", b"ascii"):
+        raise _refuse(f"declares encoding {declared.group(1).decode()}", field=what, remedy="send UTF-8")
+    try:
+        root = etree.fromstring(octets.lstrip(), _parser())
+    except etree.XMLSyntaxError as error:
+        raise _refuse(f"not well-formed XML (line {error.lineno or 0})", field=what) from None
+    if root.getroottree().docinfo.doctype:  # type: ignore[union-attr]
+        raise _refuse("has a document type declaration", field=what, remedy="send no DOCTYPE")
+    return root
+
+
+def _scan(root: Element) -> dict[str, Element]:
+    """One walk: bounds, comments, ids. Raises 0009, or 0101 for an id that occurs twice."""
+    ids: dict[str, Element] = {}
+    quoted: Element | None = None
+    depth, count = 0, 0
+    namespaces: set[str | None] = set()
+    for event, element in etree.iterwalk(root, events=("start", "end", "comment", "pi")):
+        if event == "end":
+            depth -= 1
+            if element is quoted:
+                quoted = None
+            continue
+        if event in ("comment", "pi"):
+            raise _refuse("holds a comment or processing instruction", remedy="send none: they are not signed")
+        depth += 1
+        count += 1
+        if depth > limits.XML_DEPTH or count > limits.XML_ELEMENTS:
+            raise _refuse("is nested too deeply or has too many elements")
+        attributes = element.attrib
+        if len(attributes) > limits.XML_ATTRIBUTES:
+            raise _refuse("has an element with too many attributes")
+        if element.tag == RECEIPT:
+            quoted = element
+        if quoted is not None or not attributes:
+            continue
+        for name in _IDS:
+            value = attributes.get(name)
+            if value is None:
+                continue
+            if value in ids:
+                raise EbmsError(FAILED_AUTHENTICATION, field="id", cause=f"the id {value[:80]!r} occurs twice")
+            ids[value] = element
+    namespaces.update(root.nsmap)
+    if len(namespaces) > limits.XML_NAMESPACES:
+        raise _refuse("declares too many namespaces")
+    return ids
+
+
+def parse_envelope(octets: bytes) -> Envelope:
+    """The SOAP part as an `Envelope`.
+
+    Raises `SoapFault` for SOAP 1.1 (VersionMismatch) and for a header entry we must but do not understand; `EbmsError` 0009
+    for every other broken shape, 0101 for duplicate ids, 0008 for message fragments and pull authorisation.
+    """
+    root = parse_xml(octets)
+    if root.tag == tag(S11, "Envelope"):
+        raise SoapFault("VersionMismatch", "SOAP 1.1 is not AS4: send SOAP 1.2")
+    if root.tag != ENVELOPE:
+        raise _refuse("is not a SOAP 1.2 envelope")
+    if root.nsmap and len(root.nsmap) > limits.XML_NAMESPACES:
+        raise _refuse("declares too many namespaces")
+    ids = _scan(root)
+    children = list(root)
+    if [child.tag for child in children] != [HEADER, BODY]:
+        raise _refuse("the envelope is not exactly one Header and one Body", field="Envelope")
+    header, body = children
+    messaging: list[Element] = []
+    security: list[Element] = []
+    for entry in header:
+        if entry.tag == MESSAGING:
+            messaging.append(entry)
+        elif entry.tag == SECURITY:
+            if entry.get(ROLE) == EBMS_ACTOR:
+                raise EbmsError(
+                    FEATURE_NOT_SUPPORTED,
+                    field="Security[@role='ebms']",
+                    cause="pull authorisation is not supported here",
+                )
+            security.append(entry)
+        elif entry.tag == FRAGMENT:
+            raise EbmsError(
+                FEATURE_NOT_SUPPORTED,
+                field="MessageFragment",
+                cause="split messages are not supported",
+                remedy="send the message whole: any size is taken as a stream",
+            )
+        elif entry.get(MUST_UNDERSTAND) in ("true", "1"):
+            name = etree.QName(entry)
+            raise SoapFault("MustUnderstand", f"the header entry {name.localname} is not understood")
+    if len(messaging) > 1:
+        raise _refuse("more than one eb:Messaging", field="Header")
+    if len(security) > 1:
+        raise _refuse("more than one Security header", field="Header")
+    if not messaging:
+        if body.find(FAULT) is not None:
+            raise SoapFault("Received", fault_text(body.find(FAULT)))
+        raise _refuse("no eb:Messaging in the SOAP header", field="Header/Messaging")
+    return Envelope(root, header, body, messaging[0], security[0] if security else None, ids)
+
+
+def fault_text(fault: Element | None) -> str:
+    """The reason of a SOAP fault in one line of at most 300 printable characters."""
+    if fault is None:
+        return ""
+    words = " ".join("".join(str(t) for t in fault.itertext()).split())
+    return "".join(c if c.isprintable() else "?" for c in words)[:300]
+
+
+def text_of(element: Element) -> str:
+    """The element's text, white space collapsed as xs:token. Raises 0009 when it holds anything but text."""
+    if len(element):
+        raise _refuse("holds elements where text is expected", field=etree.QName(element).localname)
+    return " ".join((element.text or "").split(" ")).strip() if element.text is None else " ".join(element.text.split())
+
+
+def c14n(element: Element, prefixes: tuple[str, ...] | None = None) -> bytes:
+    """Exclusive canonical octets of an element where it stands, without comments [XML-EXC-C14N]."""
+    return etree.tostring(
+        element,
+        method="c14n",
+        exclusive=True,
+        with_comments=False,
+        inclusive_ns_prefixes=list(prefixes) if prefixes else None,
+    )
