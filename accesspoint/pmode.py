@@ -1,0 +1,136 @@
+"""P-Modes: a reviewed profile plus the ten things that differ per partner, and how a header finds its own [as4.md §5.2, §12].
+
+Rules:
+
+1. Selection looks at the header alone (it is never encrypted) and ends in exactly one P-Mode or a catalogued error that names
+   the field and both values. There is no default to fall back to.
+2. A missing ``@type`` is a real mismatch with a configured one.
+3. The test service is allowed for every configured pair of parties.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from cryptography import x509
+
+from accesspoint import limits
+from accesspoint.ebms import Party, Typed, UserMessage
+from accesspoint.errors import (
+    POLICY_NONCOMPLIANCE,
+    PROCESSING_MODE_MISMATCH,
+    VALUE_INCONSISTENT,
+    VALUE_NOT_RECOGNIZED,
+    CatalogueEntry,
+    EbmsError,
+)
+from accesspoint.names import DEFAULT_MPC, FINAL_RECIPIENT, ORIGINAL_SENDER
+from accesspoint.profiles import Profile
+from accesspoint.tokens import Form
+
+
+@dataclass(frozen=True)
+class PMode:
+    """One kind of exchange with one partner.
+
+    ``us`` and ``them`` are written as they stand in the header when the message goes from them to us or from us to them.
+    ``their_certificates`` are those they may sign with; ``anchors`` are used instead where a chain is to be validated.
+    """
+
+    id: str
+    partner: str
+    profile: Profile
+    us: Party
+    them: Party
+    service: Typed
+    action: str
+    agreement: Typed | None = None
+    mpc: str = DEFAULT_MPC
+    address: str = ""
+    their_certificates: tuple[x509.Certificate, ...] = ()
+    anchors: tuple[x509.Certificate, ...] = ()
+    their_encryption_certificate: x509.Certificate | None = None
+    key_reference: Form = "binary-security-token"
+    compress: bool = True
+    max_parts: int = 28
+    max_size: int = 4 * 1024**3
+    may_send: bool = True
+    may_receive: bool = True
+    integration: str = ""
+    crls: tuple[x509.CertificateRevocationList, ...] = field(default=(), repr=False)
+    signing_subject: str | None = None
+    part_limit: int = limits.PARTS
+
+
+def _no(entry: CatalogueEntry, what: str, got: object, want: Iterable[object], remedy: str = "") -> EbmsError:
+    known = " or ".join(sorted({repr(str(w)) for w in want})[:3])
+    return EbmsError(entry, field=what, cause=f"is {str(got)!r}, agreed is {known or 'nothing'}", remedy=remedy)
+
+
+def select(pmodes: Sequence[PMode], message: UserMessage) -> PMode:
+    """The P-Mode a received user message belongs to.
+
+    Raises `EbmsError`: 0010 when no partner fits the parties, 0003 for a role, 0001 for agreement, service or action.
+    """
+    fitting = [p for p in pmodes if p.may_receive and p.them.id == message.from_.id]
+    if not fitting:
+        raise _no(
+            PROCESSING_MODE_MISMATCH,
+            "From/PartyId",
+            message.from_.id,
+            (p.them.id for p in pmodes),
+            "compare value and type of the PartyId on both sides",
+        )
+    pool = [p for p in fitting if p.us.id == message.to.id]
+    if not pool:
+        raise _no(PROCESSING_MODE_MISMATCH, "To/PartyId", message.to.id, (p.us.id for p in fitting))
+    fitting, pool = pool, [p for p in pool if (p.them.role, p.us.role) == (message.from_.role, message.to.role)]
+    if not pool:
+        roles = (f"{p.them.role} to {p.us.role}" for p in fitting)
+        raise _no(VALUE_INCONSISTENT, "Role", f"{message.from_.role} to {message.to.role}", roles)
+    fitting, pool = pool, [p for p in pool if message.agreement is None or p.agreement in (None, message.agreement)]
+    if not pool:
+        raise _no(VALUE_NOT_RECOGNIZED, "AgreementRef", message.agreement, (p.agreement for p in fitting))
+    if message.is_test:
+        return pool[0]
+    fitting, pool = pool, [p for p in pool if p.service == message.service]
+    if not pool:
+        raise _no(VALUE_NOT_RECOGNIZED, "Service", message.service, (p.service for p in fitting))
+    fitting, pool = pool, [p for p in pool if p.action == message.action]
+    if not pool:
+        raise _no(VALUE_NOT_RECOGNIZED, "Action", message.action, (p.action for p in fitting))
+    fitting, pool = pool, [p for p in pool if p.mpc == message.mpc]
+    if not pool:
+        raise _no(VALUE_NOT_RECOGNIZED, "UserMessage/@mpc", message.mpc, (p.mpc for p in fitting))
+    if message.pmode is not None:
+        named = [p for p in pool if p.id == message.pmode]
+        if not named:
+            raise _no(PROCESSING_MODE_MISMATCH, "AgreementRef/@pmode", message.pmode, (p.id for p in pool))
+        pool = named
+    return pool[0]
+
+
+def check_header(pmode: PMode, message: UserMessage) -> None:
+    """What the agreement demands beyond selection. Raises 0010 for payloads, 0103/0003 for missing corner properties."""
+    if len(message.parts) > pmode.max_parts:
+        raise EbmsError(
+            PROCESSING_MODE_MISMATCH,
+            field="PayloadInfo",
+            cause=f"{len(message.parts)} payloads, agreed are at most {pmode.max_parts}",
+        )
+    if pmode.profile.demand_encryption and any(part.cid is None for part in message.parts):
+        raise EbmsError(
+            POLICY_NONCOMPLIANCE,
+            field="PayloadInfo/PartInfo",
+            cause="a payload in the SOAP body cannot be encrypted",
+            remedy="send each payload as a MIME part",
+        )
+    if pmode.profile.four_corner and not message.is_test:
+        for name in (ORIGINAL_SENDER, FINAL_RECIPIENT):
+            if message.property(name) is None:
+                raise EbmsError(
+                    PROCESSING_MODE_MISMATCH,
+                    field=f"MessageProperties/{name}",
+                    cause="is missing; four corners demand it",
+                )

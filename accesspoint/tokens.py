@@ -1,0 +1,264 @@
+"""Key references: how a message says which certificate it means [WSS-X509 §3, as4.md §6.4].
+
+Rules:
+
+1. ``KeyInfo`` only *selects* among certificates we already have reason to believe for this partner, or hands over a chain that
+   must still be validated. It never brings trust with it, and ``ds:KeyValue`` is ignored.
+2. Several certificates may share a subject key identifier (renewal, or malice): all that fit are returned, none is preferred.
+3. Names are compared by structure, in both orders, never as strings.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, Literal
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+
+from accesspoint.errors import FAILED_AUTHENTICATION, EbmsError
+from accesspoint.names import BASE64, DS, THUMBPRINT_SHA1, WSSE, WSU, X509_PKI_PATH, X509_SKI, X509V3, tag
+from accesspoint.soap import Element
+from accesspoint.xmltext import attribute, text
+
+Form = Literal["binary-security-token", "subject-key-identifier", "issuer-serial"]
+"""How we refer to a certificate when sending."""
+
+_STR: Final = tag(WSSE, "SecurityTokenReference")
+_BST: Final = tag(WSSE, "BinarySecurityToken")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyReference:
+    """What a KeyInfo says: exactly one of a chain (leaf first), an SKI, issuer and serial, or a SHA-1 thumbprint."""
+
+    chain: tuple[x509.Certificate, ...] = ()
+    ski: bytes | None = None
+    issuer: str | None = None
+    serial: int | None = None
+    thumbprint: bytes | None = None
+
+    def fits(self, certificate: x509.Certificate) -> bool:
+        """Whether this reference means ``certificate``."""
+        if self.chain:
+            return self.chain[0] == certificate
+        if self.ski is not None:
+            return subject_key_identifier(certificate) == self.ski
+        if self.thumbprint is not None:
+            return hashlib.sha1(der(certificate), usedforsecurity=False).digest() == self.thumbprint
+        return self.serial == certificate.serial_number and same_name(self.issuer or "", certificate.issuer)
+
+
+def _fail(cause: str) -> EbmsError:
+    return EbmsError(FAILED_AUTHENTICATION, field="KeyInfo", cause=cause)
+
+
+def decode64(value: str | None, what: str = "KeyInfo") -> bytes:
+    """Base64 with any XML white space. Raises 0101 naming ``what``."""
+    try:
+        return b64decode("".join((value or "").split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise EbmsError(FAILED_AUTHENTICATION, field=what, cause="is not base64") from None
+
+
+@lru_cache(maxsize=1024)
+def load_certificate(octets: bytes) -> x509.Certificate:
+    """DER to a certificate, cached by content (parsing costs more than verifying). Raises 0101."""
+    try:
+        certificate = x509.load_der_x509_certificate(octets)
+        certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        raise _fail("the certificate cannot be read") from None
+    return certificate
+
+
+@lru_cache(maxsize=1024)
+def der(certificate: x509.Certificate) -> bytes:
+    """A certificate's DER octets, cached."""
+    return certificate.public_bytes(serialization.Encoding.DER)
+
+
+@lru_cache(maxsize=1024)
+def subject_key_identifier(certificate: x509.Certificate) -> bytes:
+    """Extension 2.5.29.14, or SHA-1 over the public key bits where it is missing, as the Java stacks do."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    except x509.ExtensionNotFound:
+        return x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest
+
+
+def same_name(written: str, name: x509.Name) -> bool:
+    """Whether an RFC 2253 or 4514 string is this name; both orders of the RDNs occur on the wire [as4.md §6.4]."""
+    try:
+        parsed = x509.Name.from_rfc4514_string(_tidy(written))
+    except ValueError:
+        return False
+    ours = [_rdn(r) for r in name.rdns]
+    theirs = [_rdn(r) for r in parsed.rdns]
+    return theirs in (ours, ours[::-1])
+
+
+def _rdn(rdn: x509.RelativeDistinguishedName) -> frozenset[tuple[str, str]]:
+    return frozenset((a.oid.dotted_string, str(a.value).strip()) for a in rdn)
+
+
+def _tidy(written: str) -> str:
+    """Without spaces around separators, with the one alias the Java stacks write differently."""
+    out: list[str] = []
+    parts: list[str] = []
+    escaped = False
+    for character in written.strip():
+        if character == "," and not escaped:
+            parts.append("".join(out))
+            out = []
+        else:
+            out.append(character)
+        escaped = character == "\\" and not escaped
+    parts.append("".join(out))
+    tidy = []
+    for part in parts:
+        key, _, value = part.partition("=")
+        key = key.strip()
+        tidy.append(f"{'1.2.840.113549.1.9.1' if key.upper() in ('EMAILADDRESS', 'E') else key}={value.strip()}")
+    return ",".join(tidy)
+
+
+def _pki_path(octets: bytes) -> tuple[x509.Certificate, ...]:
+    """A DER SEQUENCE OF Certificate, anchor side first: returned leaf first."""
+    found, rest = [], _inside_sequence(octets)
+    while rest:
+        length = _der_length(rest)
+        found.append(load_certificate(rest[:length]))
+        rest = rest[length:]
+    if not found:
+        raise _fail("the certificate path is empty")
+    return tuple(reversed(found))
+
+
+def _der_length(octets: bytes) -> int:
+    """Octets of the first DER element (header and content)."""
+    if len(octets) < 2 or octets[0] != 0x30:
+        raise _fail("the certificate path is not DER")
+    first = octets[1]
+    if first < 0x80:
+        total = 2 + first
+    else:
+        size = first & 0x7F
+        if not 1 <= size <= 4 or len(octets) < 2 + size:
+            raise _fail("the certificate path is not DER")
+        total = 2 + size + int.from_bytes(octets[2 : 2 + size], "big")
+    if total > len(octets):
+        raise _fail("the certificate path is cut short")
+    return total
+
+
+def _inside_sequence(octets: bytes) -> bytes:
+    total = _der_length(octets)
+    if total != len(octets):
+        raise _fail("the certificate path has trailing octets")
+    return octets[2:] if octets[1] < 0x80 else octets[2 + (octets[1] & 0x7F) :]
+
+
+def _token(element: Element) -> KeyReference:
+    if element.tag != _BST:
+        raise _fail("the reference does not lead to a BinarySecurityToken")
+    octets, kind = decode64(element.text, "BinarySecurityToken"), element.get("ValueType")
+    if kind == X509_PKI_PATH:
+        return KeyReference(chain=_pki_path(octets))
+    if kind in (X509V3, None):
+        return KeyReference(chain=(load_certificate(octets),))
+    raise _fail("the token's ValueType is not supported")
+
+
+def _x509_data(element: Element) -> KeyReference:
+    for child in element:
+        if child.tag == tag(DS, "X509IssuerSerial"):
+            serial = (child.findtext(tag(DS, "X509SerialNumber")) or "").strip()
+            if not serial.lstrip("-").isdecimal() or len(serial) > 80:
+                raise _fail("the serial number is not decimal")
+            return KeyReference(issuer=child.findtext(tag(DS, "X509IssuerName")) or "", serial=int(serial))
+        if child.tag == tag(DS, "X509SKI"):
+            return KeyReference(ski=decode64(child.text))
+        if child.tag == tag(DS, "X509Certificate"):
+            return KeyReference(chain=(load_certificate(decode64(child.text)),))
+    raise _fail("the X509Data form is not supported")
+
+
+def parse_key_info(key_info: Element | None, by_id: Mapping[str, Element]) -> KeyReference:
+    """Any supported KeyInfo. Raises `EbmsError` 0101 for one that is missing, broken or not supported."""
+    if key_info is None:
+        raise _fail("is missing")
+    children = list(key_info)
+    if len(children) == 1 and children[0].tag == tag(DS, "X509Data"):
+        return _x509_data(children[0])
+    if len(children) != 1 or children[0].tag != _STR:
+        raise _fail("is neither a SecurityTokenReference nor X509Data")
+    inner = list(children[0])
+    if len(inner) != 1:
+        raise _fail("the SecurityTokenReference is not exactly one reference")
+    item = inner[0]
+    if item.tag == tag(WSSE, "Reference"):
+        uri = item.get("URI") or ""
+        target = by_id.get(uri[1:]) if uri.startswith("#") else None
+        if target is None:
+            raise _fail("the token it refers to is not in the message")
+        return _token(target)
+    if item.tag == tag(WSSE, "KeyIdentifier"):
+        kind = item.get("ValueType")
+        if kind == X509_SKI:
+            return KeyReference(ski=decode64(item.text))
+        if kind == THUMBPRINT_SHA1:
+            return KeyReference(thumbprint=decode64(item.text))
+        raise _fail("the KeyIdentifier's ValueType is not supported")
+    if item.tag == tag(DS, "X509Data"):
+        return _x509_data(item)
+    raise _fail("the reference form is not supported")
+
+
+def candidates(reference: KeyReference, certificates: Sequence[x509.Certificate]) -> list[x509.Certificate]:
+    """Those of ``certificates`` that the reference means."""
+    return [c for c in certificates if reference.fits(c)]
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def token_xml(certificate: x509.Certificate, wsu_id: str) -> bytes:
+    """A BinarySecurityToken X509v3, as exclusive canonical octets."""
+    return (
+        b'<wsse:BinarySecurityToken xmlns:wsse="%s" xmlns:wsu="%s" EncodingType="%s" ValueType="%s" wsu:Id="%s">%s'
+        b"</wsse:BinarySecurityToken>"
+        % (
+            WSSE.encode(),
+            WSU.encode(),
+            BASE64.encode(),
+            X509V3.encode(),
+            attribute(wsu_id),
+            b64encode(der(certificate)),
+        )
+    )
+
+
+def reference_to(certificate: x509.Certificate, form: Form, token_id: str) -> bytes:
+    """The ``wsse:SecurityTokenReference`` in our chosen form, with its own namespace declarations."""
+    if form == "binary-security-token":
+        inner = b'<wsse:Reference URI="#%s" ValueType="%s"></wsse:Reference>' % (attribute(token_id), X509V3.encode())
+    elif form == "subject-key-identifier":
+        inner = b'<wsse:KeyIdentifier EncodingType="%s" ValueType="%s">%s</wsse:KeyIdentifier>' % (
+            BASE64.encode(),
+            X509_SKI.encode(),
+            b64encode(subject_key_identifier(certificate)),
+        )
+    else:
+        inner = (
+            b'<ds:X509Data xmlns:ds="%s"><ds:X509IssuerSerial><ds:X509IssuerName>%s</ds:X509IssuerName>'
+            b"<ds:X509SerialNumber>%d</ds:X509SerialNumber></ds:X509IssuerSerial></ds:X509Data>"
+            % (DS.encode(), text(certificate.issuer.rfc4514_string()), certificate.serial_number)
+        )
+    return b'<wsse:SecurityTokenReference xmlns:wsse="%s">%s</wsse:SecurityTokenReference>' % (WSSE.encode(), inner)

@@ -1,0 +1,273 @@
+"""XML Encryption for attachments: the content key, the streams, and the XML about them [XMLENC11, WSS-SwA §5, as4.md §6.6].
+
+Rules:
+
+1. A part is IV (12 octets), ciphertext, tag (16 octets), raw, no additional data; an IV is never used twice under a key.
+2. Decryption failures all look alike: unwrap, tag, length. Nothing decrypted counts before its tag is checked.
+3. Ciphertext is in no digest, so it is made while sending and never stored.
+
+A key agreement (X25519, ECDH-ES) is another `KeyTransport`: it yields the key-wrapping XML and the content key.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+from accesspoint import names
+from accesspoint.errors import FAILED_DECRYPTION, POLICY_NONCOMPLIANCE, EbmsError
+from accesspoint.names import DS, WSSE, WSSE11, XENC, XENC11, tag
+from accesspoint.profiles import Profile
+from accesspoint.soap import Element, Envelope
+from accesspoint.tokens import Form, decode64, reference_to, token_xml
+from accesspoint.xmltext import attribute
+
+IV: Final = 12
+TAG: Final = 16
+KEY_SIZES: Final = {names.AES128_GCM: 16, names.AES256_GCM: 32}
+
+
+def _fail() -> EbmsError:
+    return EbmsError(FAILED_DECRYPTION, field="EncryptedData", cause="could not be decrypted")
+
+
+def _policy(field: str, cause: str, remedy: str = "") -> EbmsError:
+    return EbmsError(POLICY_NONCOMPLIANCE, field=field, cause=cause, remedy=remedy)
+
+
+class PartEncryptor:
+    """Encrypts one part as it flows: `head`, then `update`s, then `finish`."""
+
+    def __init__(self, key: bytes, iv: bytes) -> None:
+        self.head = iv
+        self._stream = Cipher(algorithms.AES(key), modes.GCM(iv)).encryptor()
+
+    def update(self, octets: bytes | memoryview) -> bytes:
+        """Ciphertext of the next octets, same length."""
+        return self._stream.update(octets)
+
+    def finish(self) -> bytes:
+        """The tag."""
+        return self._stream.finalize() + self._stream.tag
+
+
+class PartDecryptor:
+    """Decrypts one part as it flows. What `update` gives is not to be believed before `finish` has returned."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._held = b""
+        self._stream: object = None
+
+    def update(self, octets: bytes) -> bytes:
+        """Plain octets of all but the last sixteen seen, which may be the tag."""
+        data = self._held + octets if self._held else octets
+        if self._stream is None:
+            if len(data) < IV + TAG:
+                self._held = data
+                return b""
+            self._stream = Cipher(algorithms.AES(self._key), modes.GCM(data[:IV])).decryptor()
+            data = data[IV:]
+        if len(data) <= TAG:
+            self._held = data
+            return b""
+        self._held = data[-TAG:]
+        plain: bytes = self._stream.update(memoryview(data)[:-TAG])  # type: ignore[attr-defined]
+        return plain
+
+    def finish(self) -> None:
+        """Check the tag. Raises `EbmsError` 0102 when it is wrong or the part is too short to have one."""
+        if self._stream is None or len(self._held) != TAG:
+            raise _fail()
+        try:
+            self._stream.finalize_with_tag(self._held)  # type: ignore[attr-defined]
+        except InvalidTag:
+            raise _fail() from None
+
+
+# --- the content key --------------------------------------------------------------------------------------------------
+
+_OAEP_HASHES: Final[dict[str, type[hashes.HashAlgorithm]]] = {
+    names.SHA1: hashes.SHA1,
+    names.SHA256: hashes.SHA256,
+    names.SHA384: hashes.SHA384,
+    names.SHA512: hashes.SHA512,
+}
+_MASKS: Final[dict[str, type[hashes.HashAlgorithm]]] = {names.MGF1_SHA1: hashes.SHA1, names.MGF1_SHA256: hashes.SHA256}
+
+
+def _oaep(digest: str, mask: str) -> padding.OAEP:
+    return padding.OAEP(mgf=padding.MGF1(_MASKS[mask]()), algorithm=_OAEP_HASHES[digest](), label=None)
+
+
+def wrap_key(public_key: rsa.RSAPublicKey, key: bytes) -> bytes:
+    """The content key for the holder of the private key: RSA-OAEP, SHA-256, MGF1-SHA256."""
+    return public_key.encrypt(key, _oaep(names.SHA256, names.MGF1_SHA256))
+
+
+@dataclass(frozen=True)
+class EncryptedKey:
+    """A parsed ``xenc:EncryptedKey``; ``key_info`` is left to be resolved against our own certificates."""
+
+    algorithm: str
+    digest: str
+    mask: str
+    key_info: Element | None
+    value: bytes
+    refers_to: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class EncryptedPart:
+    """A parsed ``xenc:EncryptedData`` about one attachment."""
+
+    id: str
+    algorithm: str
+    cid: str
+    media_type: str
+
+
+@dataclass(frozen=True)
+class Encryption:
+    """What the header says about encryption: one key, and each encrypted part by Content-ID."""
+
+    key: EncryptedKey
+    parts: dict[str, EncryptedPart]
+
+
+def unwrap_key(private_key: rsa.RSAPrivateKey, encrypted: EncryptedKey, size: int) -> bytes:
+    """The content key. Raises `EbmsError` 0102, the same whatever went wrong."""
+    try:
+        key = private_key.decrypt(encrypted.value, _oaep(encrypted.digest, encrypted.mask))
+    except ValueError:
+        raise _fail() from None
+    if len(key) != size:
+        raise _fail()
+    return key
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def _id(element: Element) -> str:
+    return element.get("Id") or element.get(tag(names.WSU, "Id")) or ""
+
+
+def _encrypted_key(element: Element) -> EncryptedKey:
+    method = element.find(tag(XENC, "EncryptionMethod"))
+    value = element.find(f"{tag(XENC, 'CipherData')}/{tag(XENC, 'CipherValue')}")
+    if method is None or value is None or len(value):
+        raise _policy("EncryptedKey", "has no method or no plain cipher value")
+    algorithm = method.get("Algorithm") or ""
+    digest, mask = method.find(tag(DS, "DigestMethod")), method.find(tag(XENC11, "MGF"))
+    return EncryptedKey(
+        algorithm,
+        (digest.get("Algorithm") or "") if digest is not None else names.SHA1,
+        (mask.get("Algorithm") or "") if mask is not None and algorithm == names.RSA_OAEP else names.MGF1_SHA1,
+        element.find(tag(DS, "KeyInfo")),
+        decode64(value.text, "EncryptedKey/CipherValue"),
+        tuple((r.get("URI") or "").removeprefix("#") for r in element.iterfind(f".//{tag(XENC, 'DataReference')}")),
+    )
+
+
+def _encrypted_part(element: Element) -> EncryptedPart:
+    reference = element.find(f"{tag(XENC, 'CipherData')}/{tag(XENC, 'CipherReference')}")
+    method = element.find(tag(XENC, "EncryptionMethod"))
+    if reference is None or method is None:
+        raise _policy("EncryptedData", "is not about an attachment", "encrypt the attachments and nothing else")
+    if element.get("Type") != names.ATTACHMENT_CONTENT_ONLY:
+        raise _policy("EncryptedData/@Type", "is not Attachment-Content-Only")
+    transforms = [t.get("Algorithm") for t in reference.iterfind(f"{tag(XENC, 'Transforms')}/{tag(DS, 'Transform')}")]
+    uri = reference.get("URI") or ""
+    if transforms != [names.ATTACHMENT_CIPHERTEXT] or not uri.startswith("cid:"):
+        raise _policy("CipherReference", "is not an attachment with the ciphertext transform")
+    return EncryptedPart(
+        _id(element), method.get("Algorithm") or "", uri[4:], element.get("MimeType") or "application/octet-stream"
+    )
+
+
+def parse_encryption(envelope: Envelope, profile: Profile) -> Encryption | None:
+    """What the security header says about encryption; None when it says nothing.
+
+    Raises `EbmsError` 0103 for an algorithm not agreed, several keys, or data that is not an attachment.
+    """
+    security = envelope.security
+    if security is None:
+        return None
+    keys = security.findall(tag(XENC, "EncryptedKey"))
+    data = security.findall(tag(XENC, "EncryptedData"))
+    if not keys and not data:
+        return None
+    if len(keys) != 1:
+        raise _policy("EncryptedKey", "is missing" if not keys else "occurs more than once")
+    key = _encrypted_key(keys[0])
+    for value, allowed, what in (
+        (key.algorithm, profile.key_transports, "EncryptedKey/EncryptionMethod"),
+        (key.digest, profile.oaep_digests, "EncryptedKey/DigestMethod"),
+        (key.mask, profile.mask_functions, "EncryptedKey/MGF"),
+    ):
+        if value not in allowed:
+            raise _policy(what, f"{value} is not agreed", f"use {allowed[0]}")
+    parts = [_encrypted_part(e) for e in data]
+    for part in parts:
+        if part.algorithm not in profile.encryptions:
+            raise _policy(
+                "EncryptedData/EncryptionMethod", f"{part.algorithm} is not agreed", f"use {profile.encryptions[0]}"
+            )
+    if len({p.cid for p in parts}) != len(parts) or set(key.refers_to) != {p.id for p in parts}:
+        raise _policy("ReferenceList", "does not name each encrypted part once")
+    return Encryption(key, {p.cid: p for p in parts})
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def encryption_xml(
+    certificate: x509.Certificate, form: Form, wrapped: bytes, parts: Sequence[tuple[str, str]], token_id: str
+) -> bytes:
+    """Token, ``xenc:EncryptedKey`` and one ``xenc:EncryptedData`` per (Content-ID, media type), as canonical octets."""
+    key_id, ids = f"EK-{token_id}", [f"ED-{token_id}-{i}" for i in range(len(parts))]
+    token = token_xml(certificate, token_id) if form == "binary-security-token" else b""
+    references = b"".join(b'<xenc:DataReference URI="#%s"></xenc:DataReference>' % attribute(i) for i in ids)
+    key = b"".join(
+        (
+            b'<xenc:EncryptedKey xmlns:xenc="%s" Id="%s"><xenc:EncryptionMethod Algorithm="%s">'
+            % (XENC.encode(), attribute(key_id), names.RSA_OAEP.encode()),
+            b'<ds:DigestMethod xmlns:ds="%s" Algorithm="%s"></ds:DigestMethod>' % (DS.encode(), names.SHA256.encode()),
+            b'<xenc11:MGF xmlns:xenc11="%s" Algorithm="%s"></xenc11:MGF></xenc:EncryptionMethod>'
+            % (XENC11.encode(), names.MGF1_SHA256.encode()),
+            b'<ds:KeyInfo xmlns:ds="%s">' % DS.encode(),
+            reference_to(certificate, form, token_id),
+            b"</ds:KeyInfo><xenc:CipherData><xenc:CipherValue>%s</xenc:CipherValue></xenc:CipherData>"
+            % b64encode(wrapped),
+            b"<xenc:ReferenceList>%s</xenc:ReferenceList></xenc:EncryptedKey>" % references,
+        )
+    )
+    data = (_part_xml(i, key_id, cid, kind) for i, (cid, kind) in zip(ids, parts, strict=True))
+    return token + key + b"".join(data)
+
+
+def _part_xml(part_id: str, key_id: str, cid: str, media_type: str) -> bytes:
+    return b"".join(
+        (
+            b'<xenc:EncryptedData xmlns:xenc="%s" Id="%s" MimeType="%s" Type="%s">'
+            % (XENC.encode(), attribute(part_id), attribute(media_type), names.ATTACHMENT_CONTENT_ONLY.encode()),
+            b'<xenc:EncryptionMethod Algorithm="%s"></xenc:EncryptionMethod>' % names.AES128_GCM.encode(),
+            b'<ds:KeyInfo xmlns:ds="%s"><wsse:SecurityTokenReference xmlns:wsse="%s" xmlns:wsse11="%s" wsse11:TokenType="%s">'
+            % (DS.encode(), WSSE.encode(), WSSE11.encode(), names.ENCRYPTED_KEY_TOKEN.encode()),
+            b'<wsse:Reference URI="#%s"></wsse:Reference></wsse:SecurityTokenReference></ds:KeyInfo>'
+            % attribute(key_id),
+            b'<xenc:CipherData><xenc:CipherReference URI="cid:%s"><xenc:Transforms>' % attribute(cid),
+            b'<ds:Transform xmlns:ds="%s" Algorithm="%s"></ds:Transform></xenc:Transforms></xenc:CipherReference>'
+            % (DS.encode(), names.ATTACHMENT_CIPHERTEXT.encode()),
+            b"</xenc:CipherData></xenc:EncryptedData>",
+        )
+    )
