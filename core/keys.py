@@ -1,0 +1,102 @@
+"""Keys at rest: key-encryption keys outside the data directory, one data key per parcel.
+
+Rules:
+
+1. A data key seals everything personal of one parcel: payload octets, subjects, frozen wires. Losing it is erasure.
+2. Data keys are stored wrapped (AES key wrap, RFC 3394) under a key-encryption key named by ``key_id``; rotating makes a new one
+   and rewraps rows, no payload is touched.
+3. Key files are readable by their owner alone; a file others can read stops the start.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
+
+from core.errors import Fatal, PayloadError
+
+KEY: Final = 32
+NONCE: Final = 12
+
+
+class KeyRing:
+    """The key-encryption keys in a folder: ``<key_id>.kek``, 32 octets each. The youngest by name wraps."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._keys: dict[str, bytes] = {}
+        for path in sorted(folder.glob("*.kek")):
+            if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                raise Fatal(f"{path}: others may read this key file; run chmod 600 on it")
+            octets = path.read_bytes()
+            if len(octets) != KEY:
+                raise Fatal(f"{path}: not a key of {KEY} octets")
+            self._keys[path.stem] = octets
+        if not self._keys:
+            raise Fatal(f"{folder}: no key-encryption key; run `stafet keys new`")
+        self.current = max(self._keys)
+        self._unwrap = lru_cache(maxsize=4096)(self._unwrap_now)
+
+    def new(self) -> tuple[bytes, bytes, str]:
+        """A fresh data key: (plain, wrapped, id of the wrapping key)."""
+        key = os.urandom(KEY)
+        return key, aes_key_wrap(self._keys[self.current], key), self.current
+
+    def unwrap(self, wrapped: bytes, key_id: str) -> bytes:
+        """A data key. Raises `PayloadError` when its wrapping key is not here or does not fit."""
+        return self._unwrap(wrapped, key_id)
+
+    def _unwrap_now(self, wrapped: bytes, key_id: str) -> bytes:
+        kek = self._keys.get(key_id)
+        if kek is None:
+            raise PayloadError(f"the key-encryption key {key_id!r} is not in {self._folder}")
+        try:
+            return aes_key_unwrap(kek, wrapped)
+        except InvalidUnwrap:
+            raise PayloadError(
+                f"a data key cannot be opened with {key_id!r}: another key of that name, or damage"
+            ) from None
+
+    def rewrap(self, wrapped: bytes, key_id: str) -> tuple[bytes, str]:
+        """The same data key under the current key-encryption key."""
+        return aes_key_wrap(self._keys[self.current], self.unwrap(wrapped, key_id)), self.current
+
+
+def create_kek(folder: Path, key_id: str) -> Path:
+    """Make a key-encryption key file. Raises `FileExistsError` rather than replace one."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = folder / f"{key_id}.kek"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(descriptor, os.urandom(KEY))
+    finally:
+        os.close(descriptor)
+    return path
+
+
+def seal(key: bytes, octets: bytes, context: bytes) -> bytes:
+    """Small octets under a data key: nonce, ciphertext, tag. ``context`` must be the same to open."""
+    nonce = os.urandom(NONCE)
+    return nonce + AESGCM(key).encrypt(nonce, octets, context)
+
+
+def unseal(key: bytes, sealed: bytes, context: bytes) -> bytes:
+    """The inverse of `seal`. Raises `PayloadError`."""
+    try:
+        return AESGCM(key).decrypt(sealed[:NONCE], sealed[NONCE:], context)
+    except (InvalidTag, ValueError):
+        raise PayloadError("stored octets do not open: damaged, or under another key") from None
+
+
+def derive(key: bytes, context: bytes) -> bytes:
+    """A key of its own for one object, so that chunk nonces can count from zero."""
+    return HKDFExpand(SHA256(), KEY, context).derive(key)
