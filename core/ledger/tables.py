@@ -1,0 +1,198 @@
+"""The ledger's tables. Times are UTC microseconds in 64-bit integers; digests and sealed octets are binary.
+
+Rules:
+
+1. Payload octets that live in the database have a table of their own, so that listing parcels never reads them.
+2. ``receipt`` and ``trace`` only grow; retention empties octets and personal parts, and the chain stays verifiable.
+3. A delivery row is the queue entry: what is due is one index away.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+
+def _id(name: str, **options: object) -> Column[str]:
+    return Column(name, String(64), **options)  # type: ignore[arg-type]
+
+
+parcel = Table(
+    "parcel",
+    metadata,
+    _id("id", primary_key=True),
+    Column("sender", String(255), nullable=False),
+    Column("integration", String(255), nullable=False),
+    Column("type", String(1024), nullable=False),
+    Column("description", Text, nullable=False),
+    Column("sealed_subjects", LargeBinary),
+    Column("accepted_at", BigInteger, nullable=False),
+    Column("key_id", String(255), nullable=False),
+    Column("wrapped_key", LargeBinary, nullable=False),
+    Column("config_version", Integer, nullable=False),
+    Column("gateway", String(64), nullable=False),
+    Index(None, "accepted_at"),
+)
+
+payload = Table(
+    "payload",
+    metadata,
+    _id("parcel_id", primary_key=True),
+    Column("ordinal", Integer, primary_key=True),
+    Column("name", String(1024), nullable=False),
+    Column("media_type", String(255), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", LargeBinary, nullable=False),
+    Column("object_id", String(64), index=True),
+    Column("attributes", Text, nullable=False),
+)
+
+inline_payload = Table(
+    "inline_payload",
+    metadata,
+    _id("parcel_id", primary_key=True),
+    Column("ordinal", Integer, primary_key=True),
+    Column("octets", LargeBinary, nullable=False),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("scope", String(512), primary_key=True),
+    Column("value", String(512), primary_key=True),
+    Column("fingerprint", LargeBinary, nullable=False),
+    _id("parcel_id", nullable=False, index=True),
+    Column("answer", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False, index=True),
+)
+
+further_answer = Table(
+    "further_answer",
+    metadata,
+    Column("scope", String(512), nullable=False),
+    Column("value", String(512), nullable=False),
+    Column("answer", LargeBinary, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Index(None, "scope", "value"),
+)
+
+delivery = Table(
+    "delivery",
+    metadata,
+    _id("id", primary_key=True),
+    _id("parcel_id", nullable=False, index=True),
+    Column("receiver", String(255), nullable=False),
+    Column("gateway", String(64), nullable=False),
+    Column("destination", String(255), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("due_at", BigInteger, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("deaths", Integer, nullable=False),
+    Column("lane", String(8), nullable=False),
+    Column("lease_owner", String(64), nullable=False),
+    Column("rule", String(255), nullable=False),
+    Column("config_version", Integer, nullable=False),
+    Column("last_code", String(64), nullable=False),
+    Column("last_reason", String(1024), nullable=False),
+    Column("settled_at", BigInteger),
+    Index("ix_delivery_due", "state", "lane", "due_at"),
+    Index("ix_delivery_receiver", "receiver", "state", "due_at"),
+)
+
+frozen = Table(
+    "frozen",
+    metadata,
+    Column("id", Integer().with_variant(BigInteger, "postgresql"), primary_key=True, autoincrement=True),
+    _id("delivery_id", nullable=False, index=True),
+    Column("at", BigInteger, nullable=False),
+    Column("wire", LargeBinary, nullable=False),
+    Column("objects", Text, nullable=False),
+)
+
+outside_id = Table(
+    "outside_id",
+    metadata,
+    Column("value", String(512), primary_key=True),
+    _id("delivery_id", nullable=False, index=True),
+)
+
+receipt = Table(
+    "receipt",
+    metadata,
+    Column("id", Integer().with_variant(BigInteger, "postgresql"), primary_key=True, autoincrement=True),
+    _id("delivery_id", nullable=False, index=True),
+    Column("level", String(16), nullable=False),
+    Column("verdict", String(16), nullable=False),
+    Column("code", String(64), nullable=False),
+    Column("reason", String(1024), nullable=False),
+    Column("outside_id", String(512), nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+    Column("at", BigInteger, nullable=False),
+)
+
+trace = Table(
+    "trace",
+    metadata,
+    _id("chain", primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    _id("parcel_id", nullable=False, index=True),
+    Column("at", BigInteger, nullable=False),
+    Column("event", String(64), nullable=False),
+    Column("public", Text, nullable=False),
+    Column("commitment", LargeBinary, nullable=False),
+    Column("salt", LargeBinary),
+    Column("personal", LargeBinary),
+    Column("hash", LargeBinary, nullable=False),
+)
+
+checkpoint = Table(
+    "checkpoint",
+    metadata,
+    Column("at", BigInteger, primary_key=True),
+    _id("node", primary_key=True),
+    Column("heads", Text, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+)
+
+config_version = Table(
+    "config_version",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("at", BigInteger, nullable=False),
+    Column("who", String(255), nullable=False),
+    Column("why", String(1024), nullable=False),
+    Column("content", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+)
+
+alarm = Table(
+    "alarm",
+    metadata,
+    _id("id", primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("code", String(64), nullable=False),
+    Column("text", String(1024), nullable=False),
+    _id("parcel_id", nullable=False),
+    Column("cleared_at", BigInteger, index=True),
+)
+
+node = Table(
+    "node",
+    metadata,
+    _id("id", primary_key=True),
+    Column("chain", String(64), nullable=False, index=True),
+    Column("started_at", BigInteger, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),
+    Column("config_version", Integer, nullable=False),
+)
+
+meta = Table("meta", metadata, Column("name", String(64), primary_key=True), Column("value", Text, nullable=False))
