@@ -1,0 +1,55 @@
+"""Alarms: what people must look at, kept until somebody clears it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from core.clock import Micros
+from core.ledger.tables import alarm
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """``code`` is a stable word; ``text`` one sentence with a remedy; times in UTC microseconds."""
+
+    id: str
+    at: Micros
+    code: str
+    text: str
+    parcel_id: str = ""
+
+
+def raise_many(connection: Connection, batch: Sequence[Alarm]) -> list[None]:
+    """Store alarms."""
+    rows = [
+        {
+            "id": a.id,
+            "at": a.at,
+            "code": a.code[:64],
+            "text": a.text[:1024],
+            "parcel_id": a.parcel_id,
+            "cleared_at": None,
+        }
+        for a in batch
+    ]
+    connection.execute(insert(alarm), rows)
+    return [None] * len(batch)
+
+
+def open_alarms(connection: Connection, limit: int = 100) -> list[Alarm]:
+    """Those nobody has cleared, newest first."""
+    query = select(alarm).where(alarm.c.cleared_at.is_(None)).order_by(alarm.c.at.desc()).limit(limit)
+    return [Alarm(r.id, r.at, r.code, r.text, r.parcel_id) for r in connection.execute(query)]
+
+
+def count_open(connection: Connection) -> int:
+    """How many nobody has cleared."""
+    return int(connection.execute(select(func.count()).where(alarm.c.cleared_at.is_(None))).scalar_one())
+
+
+def clear(connection: Connection, ids: Sequence[str], at: Micros) -> None:
+    """Somebody has seen to them."""
+    connection.execute(update(alarm).where(alarm.c.id.in_(ids)).values(cleared_at=at))

@@ -1,0 +1,373 @@
+"""The queue: claiming under a lease, freezing what will be sent, settling what came of it.
+
+Rules:
+
+1. Claiming is two dialect statements with one contract: each due delivery goes to one claimant, its epoch and attempts rise,
+   and ``due_at`` becomes the end of the lease.
+2. A lease that ended without a word is a death; after `limits.SILENT_DEATHS` of them the delivery is quarantined, because the
+   work itself may be what kills.
+3. Attempt results count only under the epoch they were claimed with. Receipts are evidence and are never fenced.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, text, update
+
+from core import limits
+from core.clock import Micros
+from core.delivery import OPEN_STATES, Delivery, Event, Frozen, State, advance, event_of
+from core.gateway import Outcome
+from core.ledger.tables import delivery, frozen, outside_id, receipt
+from core.receipt import Receipt
+
+_COLUMNS: Final = (
+    "id, parcel_id, receiver, gateway, state, due_at, epoch, attempts, lane, rule, config_version, destination"
+)
+_OPEN: Final = ", ".join(f"'{s.value}'" for s in sorted(OPEN_STATES))
+_DUE: Final = (
+    f"SELECT id FROM delivery WHERE state IN ({_OPEN}) AND lane = :lane AND due_at <= :now"  # noqa: S608 - constants only
+    " AND gateway <> '' ORDER BY due_at LIMIT :limit"
+)
+_TAKE: Final = (
+    "UPDATE delivery SET epoch = epoch + 1, attempts = attempts + 1, due_at = :until,"
+    " deaths = CASE WHEN lease_owner = '' THEN 0 ELSE deaths + 1 END, lease_owner = :owner"
+)
+_CLAIM: Final = {
+    "sqlite": text(f"{_TAKE} WHERE id IN ({_DUE}) RETURNING {_COLUMNS}, deaths"),
+    "postgresql": text(
+        f"WITH c AS MATERIALIZED ({_DUE} FOR UPDATE SKIP LOCKED)"
+        f" {_TAKE} FROM c WHERE delivery.id = c.id RETURNING delivery.{_COLUMNS.replace(', ', ', delivery.')}, deaths"
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Ask for due work: how much, for whom, until when."""
+
+    limit: int
+    owner: str
+    now: Micros
+    until: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What a claim gave, and what it found too dangerous to give."""
+
+    deliveries: tuple[Delivery, ...]
+    quarantined: tuple[Delivery, ...] = ()
+
+
+def from_row(row: Row[Any]) -> Delivery:
+    """A delivery row as a value."""
+    return Delivery(
+        row.id,
+        row.parcel_id,
+        row.receiver,
+        row.gateway,
+        State(row.state),
+        row.due_at,
+        row.epoch,
+        row.attempts,
+        row.lane,
+        row.rule,
+        row.config_version,
+        row.destination,
+    )
+
+
+def lane_shares(limit: int) -> tuple[tuple[str, int], ...]:
+    """How many each lane may take first: urgent most, bulk never below a tenth; what is left over is taken in lane order."""
+    bulk = max(1, limit // limits.BULK_SHARE) if limit > 1 else 0
+    return (("urgent", limit - bulk), ("normal", limit - bulk), ("bulk", limit))
+
+
+def claim(connection: Connection, wanted: Claim) -> Claimed:
+    """Take due deliveries under a lease."""
+    statement = _CLAIM[connection.dialect.name]
+    taken: list[Row[Any]] = []
+    for lane, share in lane_shares(wanted.limit):
+        room = min(share, wanted.limit) - len(taken)
+        if room > 0:
+            values = {"lane": lane, "now": wanted.now, "until": wanted.until, "owner": wanted.owner, "limit": room}
+            taken += list(connection.execute(statement, values))
+    dangerous = [row for row in taken if row.deaths >= limits.SILENT_DEATHS]
+    if dangerous:
+        connection.execute(
+            update(delivery)
+            .where(delivery.c.id.in_([row.id for row in dangerous]))
+            .values(
+                state=State.QUARANTINED.value,
+                lease_owner="",
+                last_code="died",
+                last_reason="its attempts killed the process",
+            )
+        )
+    ill = {row.id for row in dangerous}
+    return Claimed(
+        tuple(from_row(row) for row in taken if row.id not in ill), tuple(from_row(row) for row in dangerous)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PullClaim:
+    """A pulling system asks for its own."""
+
+    system: str
+    limit: int
+    now: Micros
+    until: Micros
+
+
+def claim_pull(connection: Connection, wanted: PullClaim) -> list[Delivery]:
+    """Lend a pulling system's due deliveries, urgent first."""
+    order = {"urgent": 0, "normal": 1, "bulk": 2}
+    query = (
+        select(delivery.c.id, delivery.c.lane, delivery.c.due_at)
+        .where(
+            delivery.c.receiver == wanted.system,
+            delivery.c.gateway == "",
+            delivery.c.state == State.READY.value,
+            delivery.c.due_at <= wanted.now,
+        )
+        .order_by(delivery.c.due_at)
+        .limit(wanted.limit * 2)
+    )
+    if connection.dialect.name == "postgresql":
+        query = query.with_for_update(skip_locked=True)
+    rows = sorted(connection.execute(query), key=lambda r: (order.get(r.lane, 1), r.due_at))[: wanted.limit]
+    if not rows:
+        return []
+    taken = (
+        update(delivery)
+        .where(delivery.c.id.in_([r.id for r in rows]))
+        .values(
+            epoch=delivery.c.epoch + 1,
+            attempts=delivery.c.attempts + 1,
+            due_at=wanted.until,
+            lease_owner=wanted.system,
+        )
+        .returning(delivery)
+    )
+    return sorted((from_row(r) for r in connection.execute(taken)), key=lambda d: d.id)
+
+
+# --- freezing ---------------------------------------------------------------------------------------------------------
+
+_FREEZE: Final = insert(frozen)
+_NAME: Final = insert(outside_id)
+
+
+def freeze_many(connection: Connection, batch: Sequence[Frozen]) -> list[None]:
+    """Commit what will be sent and the names receipts may use for it."""
+    connection.execute(
+        _FREEZE,
+        [{"delivery_id": f.delivery_id, "at": f.at, "wire": f.wire, "objects": json.dumps(f.objects)} for f in batch],
+    )
+    connection.execute(_NAME, [{"value": v, "delivery_id": f.delivery_id} for f in batch for v in f.outside_ids])
+    return [None] * len(batch)
+
+
+def newest_frozen(connection: Connection, delivery_id: str) -> Frozen | None:
+    """The wire of the last freeze."""
+    query = select(frozen).where(frozen.c.delivery_id == delivery_id).order_by(frozen.c.id.desc()).limit(1)
+    row = connection.execute(query).first()
+    if row is None:
+        return None
+    names = connection.execute(select(outside_id.c.value).where(outside_id.c.delivery_id == delivery_id)).scalars()
+    return Frozen(delivery_id, tuple(names), row.wire, tuple(json.loads(row.objects)), row.at)
+
+
+def by_outside_id(connection: Connection, value: str) -> str | None:
+    """Which delivery an outside name belongs to."""
+    found: str | None = connection.execute(
+        select(outside_id.c.delivery_id).where(outside_id.c.value == value)
+    ).scalar_one_or_none()
+    return found
+
+
+# --- settling ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """What became of a delivery: an event, from an attempt (``epoch`` set) or from evidence or an operator (``epoch`` None)."""
+
+    delivery_id: str
+    event: Event
+    at: Micros
+    epoch: int | None = None
+    due_at: Micros | None = None
+    code: str = ""
+    reason: str = ""
+    receipt: Receipt | None = None
+    free: bool = False
+    """The attempt does not count: it never reached the far side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The state before and after; ``stale`` when the epoch had moved on and nothing was changed."""
+
+    delivery: Delivery
+    before: State
+    after: State
+    stale: bool = False
+
+
+def of_receipt(item: Receipt) -> Settle:
+    """A receipt as a settlement."""
+    return Settle(item.delivery_id, event_of(item), item.at, code=item.code, reason=item.reason, receipt=item)
+
+
+def of_outcome(item: Delivery, outcome: Outcome, at: Micros, retry_at: Micros | None) -> Settle:
+    """An attempt's outcome as a settlement; ``retry_at`` None means that there is no attempt left."""
+    if outcome.receipt is not None:
+        return of_receipt(outcome.receipt)
+    if outcome.refused:
+        event, due = Event.REFUSED, None
+    elif outcome.sent:
+        event, due = Event.SENT, retry_at
+    elif retry_at is not None:
+        event, due = Event.RETRY, retry_at
+    else:
+        event, due = Event.EXHAUSTED, None
+    return Settle(item.id, event, at, item.epoch, due, outcome.code, outcome.reason, free=outcome.free_retry)
+
+
+_UPDATE: Final = (
+    update(delivery)
+    .where(delivery.c.id == bindparam("d_id"))
+    .values(
+        state=bindparam("d_state"),
+        due_at=bindparam("d_due"),
+        lease_owner="",
+        deaths=0,
+        attempts=bindparam("d_attempts"),
+        last_code=bindparam("d_code"),
+        last_reason=bindparam("d_reason"),
+        settled_at=bindparam("d_settled"),
+    )
+)
+_RECEIPT: Final = insert(receipt)
+
+
+def settle_many(connection: Connection, batch: Sequence[Settle]) -> list[Settled | None]:
+    """Move deliveries. An unknown delivery gives None; a stale attempt changes nothing; a receipt is kept in every case."""
+    query = select(delivery).where(delivery.c.id.in_({s.delivery_id for s in batch}))
+    if connection.dialect.name == "postgresql":
+        query = query.with_for_update()
+    current = {r.id: from_row(r) for r in connection.execute(query)}
+    results: list[Settled | None] = []
+    changes: dict[str, dict[str, Any]] = {}
+    for item in batch:
+        now = current.get(item.delivery_id)
+        if now is None:
+            results.append(None)
+            continue
+        if item.epoch is not None and item.epoch != now.epoch:
+            results.append(Settled(now, now.state, now.state, stale=True))
+            continue
+        after = advance(now.state, item.event)
+        moved = _moved(now, item, after)
+        results.append(Settled(moved, now.state, after))
+        current[item.delivery_id] = moved
+        changes[item.delivery_id] = _change(moved, item)
+    if changes:
+        connection.execute(_UPDATE, list(changes.values()))
+    kept = [_receipt_row(s.receipt) for s in batch if s.receipt is not None and s.delivery_id in current]
+    if kept:
+        connection.execute(_RECEIPT, kept)
+    return results
+
+
+def _moved(now: Delivery, item: Settle, after: State) -> Delivery:
+    return Delivery(
+        now.id,
+        now.parcel_id,
+        now.receiver,
+        now.gateway,
+        after,
+        item.due_at if item.due_at is not None else item.at if after is State.READY else now.due_at,
+        now.epoch,
+        0 if item.event is Event.RESEND else now.attempts - 1 if item.free else now.attempts,
+        now.lane,
+        now.rule,
+        now.config_version,
+        now.destination,
+    )
+
+
+def _change(moved: Delivery, item: Settle) -> dict[str, Any]:
+    return {
+        "d_id": moved.id,
+        "d_state": moved.state.value,
+        "d_due": moved.due_at,
+        "d_attempts": moved.attempts,
+        "d_code": item.code[:64],
+        "d_reason": item.reason[:1024],
+        "d_settled": None if moved.state in OPEN_STATES else item.at,
+    }
+
+
+def _receipt_row(item: Receipt) -> dict[str, Any]:
+    return {
+        "delivery_id": item.delivery_id,
+        "level": item.level.value,
+        "verdict": item.verdict.value,
+        "code": item.code[:64],
+        "reason": item.reason[:1024],
+        "outside_id": item.outside_id[:512],
+        "digest": item.digest,
+        "raw": item.raw,
+        "at": item.at,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Hold on to a lease."""
+
+    delivery_id: str
+    epoch: int
+    until: Micros
+
+
+def renew_many(connection: Connection, batch: Sequence[Renew]) -> list[bool]:
+    """Extend leases; False where the epoch has moved on."""
+    return [
+        connection.execute(
+            update(delivery)
+            .where(delivery.c.id == r.delivery_id, delivery.c.epoch == r.epoch, delivery.c.lease_owner != "")
+            .values(due_at=r.until)
+        ).rowcount
+        == 1
+        for r in batch
+    ]
+
+
+def get(connection: Connection, delivery_id: str) -> Delivery | None:
+    """One delivery."""
+    row = connection.execute(select(delivery).where(delivery.c.id == delivery_id)).first()
+    return from_row(row) if row else None
+
+
+def next_due(connection: Connection) -> Micros | None:
+    """When the next push delivery is due."""
+    query = select(func.min(delivery.c.due_at)).where(
+        delivery.c.state.in_([s.value for s in OPEN_STATES]), delivery.c.gateway != ""
+    )
+    found: Micros | None = connection.execute(query).scalar()
+    return found
+
+
+def count_by_state(connection: Connection) -> dict[str, int]:
+    """How many deliveries are in each state."""
+    query = select(delivery.c.state, func.count()).group_by(delivery.c.state)
+    return {row[0]: row[1] for row in connection.execute(query)}

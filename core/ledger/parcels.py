@@ -1,0 +1,218 @@
+"""Parcels, payloads and idempotency keys: accepting in one transaction, reading back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, and_, delete, insert, select, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from core.clock import Micros
+from core.delivery import Delivery
+from core.description import Description
+from core.errors import NotFound
+from core.gateway import Answered
+from core.ledger.tables import delivery, further_answer, idempotency, inline_payload, parcel, payload
+from core.parcel import Acceptance, Item, Judgement, Key, Parcel, Payload
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """An item with what the kernel decided about it: its deliveries, and the gateway it came through."""
+
+    item: Item
+    deliveries: tuple[Delivery, ...]
+    gateway: str
+    sealed_subjects: bytes | None = None
+
+
+_PARCEL: Final = insert(parcel)
+_PAYLOAD: Final = insert(payload)
+_INLINE: Final = insert(inline_payload)
+_DELIVERY: Final = insert(delivery)
+_FURTHER: Final = insert(further_answer)
+
+
+def _insert_keys(connection: Connection, rows: list[dict[str, Any]]) -> set[str]:
+    """Insert keys that are not there; give the parcel ids whose key is now theirs."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(idempotency).on_conflict_do_nothing().returning(idempotency.c.parcel_id)
+    return set(connection.execute(statement, rows).scalars())
+
+
+def _known(connection: Connection, keys: Iterable[Key]) -> dict[tuple[str, str], Row[Any]]:
+    pairs = [(k.scope, k.value) for k in keys]
+    if not pairs:
+        return {}
+    query = select(idempotency).where(tuple_(idempotency.c.scope, idempotency.c.value).in_(pairs))
+    return {(r.scope, r.value): r for r in connection.execute(query)}
+
+
+def accept_many(connection: Connection, batch: Sequence[Accept]) -> list[Acceptance]:
+    """Store each new item whole, recognise the known, refuse nothing by itself: a conflict is a judgement, not an error."""
+    keyed = [a for a in batch if a.item.key is not None]
+    rows = [
+        {
+            "scope": a.item.key.scope,
+            "value": a.item.key.value,
+            "fingerprint": a.item.fingerprint,
+            "parcel_id": a.item.parcel.id,
+            "answer": a.item.answer,
+            "created_at": a.item.parcel.accepted_at,
+        }
+        for a in keyed
+        if a.item.key is not None
+    ]
+    mine = _insert_keys(connection, rows) if rows else set()
+    others = [a for a in keyed if a.item.parcel.id not in mine]
+    known = _known(connection, (a.item.key for a in others if a.item.key))
+    judged, new = [], []
+    for accept in batch:
+        key = accept.item.key
+        if key is None or accept.item.parcel.id in mine:
+            judged.append(Acceptance(Judgement.NEW, accept.item.parcel.id, accept.item.answer))
+            new.append(accept)
+            continue
+        first = known[key.scope, key.value]
+        if first.fingerprint == accept.item.fingerprint:
+            judged.append(Acceptance(Judgement.KNOWN, first.parcel_id, first.answer))
+        else:
+            judged.append(Acceptance(Judgement.CONFLICT, first.parcel_id))
+    _store(connection, new)
+    return judged
+
+
+def _store(connection: Connection, new: Sequence[Accept]) -> None:
+    parcels = [_parcel_row(a) for a in new]
+    payloads = [_payload_row(a.item.parcel.id, i, p) for a in new for i, p in enumerate(a.item.parcel.payloads)]
+    inline = [
+        {"parcel_id": a.item.parcel.id, "ordinal": i, "octets": p.inline}
+        for a in new
+        for i, p in enumerate(a.item.parcel.payloads)
+        if p.inline is not None
+    ]
+    deliveries = [delivery_row(d) for a in new for d in a.deliveries]
+    statements = ((_PARCEL, parcels), (_PAYLOAD, payloads), (_INLINE, inline), (_DELIVERY, deliveries))
+    for statement, rows in statements:
+        if rows:
+            connection.execute(statement, rows)
+
+
+def _parcel_row(accept: Accept) -> dict[str, Any]:
+    p = accept.item.parcel
+    return {
+        "id": p.id,
+        "sender": p.sender,
+        "integration": p.integration,
+        "type": p.description.type,
+        "description": p.description.model_dump_json(exclude={"subjects"}),
+        "sealed_subjects": accept.sealed_subjects,
+        "accepted_at": p.accepted_at,
+        "key_id": p.key_id,
+        "wrapped_key": p.wrapped_key,
+        "config_version": p.config_version,
+        "gateway": accept.gateway,
+    }
+
+
+def _payload_row(parcel_id: str, ordinal: int, item: Payload) -> dict[str, Any]:
+    return {
+        "parcel_id": parcel_id,
+        "ordinal": ordinal,
+        "name": item.name,
+        "media_type": item.media_type,
+        "size": item.size,
+        "sha256": item.sha256,
+        "object_id": item.object_id,
+        "attributes": json.dumps(item.attributes) if item.attributes else "{}",
+    }
+
+
+def delivery_row(item: Delivery) -> dict[str, Any]:
+    """A fresh delivery as a row."""
+    return {
+        "id": item.id,
+        "parcel_id": item.parcel_id,
+        "receiver": item.receiver,
+        "gateway": item.gateway,
+        "destination": item.destination,
+        "state": item.state.value,
+        "due_at": item.due_at,
+        "epoch": item.epoch,
+        "attempts": item.attempts,
+        "deaths": 0,
+        "lane": item.lane,
+        "lease_owner": "",
+        "rule": item.rule,
+        "config_version": item.config_version,
+        "last_code": "",
+        "last_reason": "",
+        "settled_at": None,
+    }
+
+
+def recall(connection: Connection, key: Key) -> Answered | None:
+    """What was first answered under a key."""
+    row = _known(connection, [key]).get((key.scope, key.value))
+    return Answered(row.parcel_id, row.fingerprint, row.answer, row.created_at) if row else None
+
+
+def add_answers(connection: Connection, answers: Sequence[tuple[Key, bytes, Micros]]) -> None:
+    """Keep further answers given under known keys."""
+    connection.execute(_FURTHER, [{"scope": k.scope, "value": k.value, "answer": a, "at": t} for k, a, t in answers])
+
+
+def load_many(connection: Connection, ids: Sequence[str]) -> dict[str, Parcel]:
+    """Parcels by id, inline octets included; those that do not exist are left out."""
+    rows = {r.id: r for r in connection.execute(select(parcel).where(parcel.c.id.in_(ids)))}
+    join = payload.outerjoin(
+        inline_payload,
+        and_(inline_payload.c.parcel_id == payload.c.parcel_id, inline_payload.c.ordinal == payload.c.ordinal),
+    )
+    query = select(payload, inline_payload.c.octets).select_from(join).where(payload.c.parcel_id.in_(ids))
+    payloads: dict[str, list[Payload]] = {i: [] for i in rows}
+    for r in connection.execute(query.order_by(payload.c.parcel_id, payload.c.ordinal)):
+        item = Payload(r.name, r.media_type, r.size, r.sha256, r.octets, r.object_id, json.loads(r.attributes))
+        payloads.setdefault(r.parcel_id, []).append(item)
+    return {
+        i: Parcel(
+            r.id,
+            r.sender,
+            r.integration,
+            Description.model_validate_json(r.description),
+            tuple(payloads[i]),
+            r.accepted_at,
+            r.key_id,
+            r.wrapped_key,
+            r.config_version,
+        )
+        for i, r in rows.items()
+    }
+
+
+def load(connection: Connection, parcel_id: str) -> Parcel:
+    """One parcel. Raises `NotFound`."""
+    try:
+        return load_many(connection, [parcel_id])[parcel_id]
+    except KeyError:
+        raise NotFound(f"no parcel {parcel_id}") from None
+
+
+def rewrap(connection: Connection, rows: Sequence[tuple[str, bytes, str]]) -> None:
+    """Store data keys wrapped anew: (parcel id, wrapped key, key id)."""
+    for parcel_id, wrapped, key_id in rows:
+        connection.execute(update(parcel).where(parcel.c.id == parcel_id).values(wrapped_key=wrapped, key_id=key_id))
+
+
+def referenced(connection: Connection, object_ids: Sequence[str]) -> set[str]:
+    """Which of these store objects some payload refers to."""
+    return set(connection.execute(select(payload.c.object_id).where(payload.c.object_id.in_(object_ids))).scalars())
+
+
+def forget_keys(connection: Connection, before: Micros) -> int:
+    """Delete idempotency keys older than ``before``; gives how many."""
+    connection.execute(delete(further_answer).where(further_answer.c.at < before))
+    return connection.execute(delete(idempotency).where(idempotency.c.created_at < before)).rowcount

@@ -1,0 +1,53 @@
+"""Configuration versions: numbered, immutable, with who, when and why."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, insert, select
+
+from core.clock import Micros
+from core.ledger.tables import config_version
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One applied configuration. ``content`` is its canonical text."""
+
+    number: int
+    at: Micros
+    who: str
+    why: str
+    content: str
+
+
+def add(connection: Connection, batch: Sequence[Version]) -> list[int]:
+    """Store versions; their ``number`` is ignored and the next free ones are given."""
+    numbers = []
+    for version in batch:
+        number = int(connection.execute(select(func.coalesce(func.max(config_version.c.number), 0))).scalar_one()) + 1
+        digest = hashlib.sha256(version.content.encode()).digest()
+        values = {"number": number, "at": version.at, "who": version.who, "why": version.why}
+        connection.execute(insert(config_version).values(**values, content=version.content, digest=digest))
+        numbers.append(number)
+    return numbers
+
+
+def latest_number(connection: Connection) -> int:
+    """The newest version's number, 0 when there is none."""
+    return int(connection.execute(select(func.coalesce(func.max(config_version.c.number), 0))).scalar_one())
+
+
+def get(connection: Connection, number: int) -> Version | None:
+    """One version."""
+    row = connection.execute(select(config_version).where(config_version.c.number == number)).first()
+    return Version(row.number, row.at, row.who, row.why, row.content) if row else None
+
+
+def history(connection: Connection, limit: int = 50) -> list[Version]:
+    """The newest versions first, without their content."""
+    c = config_version.c
+    query = select(c.number, c.at, c.who, c.why).order_by(c.number.desc()).limit(limit)
+    return [Version(r.number, r.at, r.who, r.why, "") for r in connection.execute(query)]

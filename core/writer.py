@@ -1,0 +1,201 @@
+"""The group committer: one thread per node that writes the ledger [design §5, with the measurements].
+
+Rules:
+
+1. Everything waiting goes into one transaction, at most `limits.WRITER_BATCH` commands; while one commit is under way the next
+   batch gathers by itself, so an idle node commits at once and a busy one shares its fsyncs.
+2. Commands of one kind are handed to their batch function together. If the batch fails, its commands are retried singly, so that
+   one bad command never takes its neighbours with it.
+3. Cancelling a caller never cancels a commit.
+4. Trace entries are written in the transaction of their cause.
+5. A commit whose fate is unknown, or a failed fsync below it, stops the node: better silent than wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from core import limits
+from core.errors import DurabilityLost, Overloaded, StafetError
+from core.ledger import trace
+from core.ledger.trace import Chain, Entry
+
+Batch = Callable[[Connection, Sequence[Any]], Sequence[Any]]
+"""Applies commands of one kind inside the open transaction; gives one result a command."""
+
+Explain = Callable[[Any, Any], Sequence[Entry]]
+"""Trace entries for one command and its result."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of command. ``order`` says which kinds go first in a transaction; ``always`` passes a full queue."""
+
+    name: str
+    apply: Batch
+    explain: Explain | None = None
+    order: int = 50
+    always: bool = False
+
+
+@dataclass(slots=True)
+class _Command:
+    kind: Kind
+    item: Any
+    future: Future[Any]
+
+
+@dataclass
+class Statistics:
+    """What the writer did so far. ``cpu`` in seconds of its thread."""
+
+    commits: int = 0
+    commands: int = 0
+    cpu: float = 0.0
+    singly: int = 0
+    by_kind: dict[str, int] = field(default_factory=dict)
+
+
+_STOP: Final = object()
+
+
+class Writer:
+    """Owns the writing connection. ``on_fatal`` is called once, from the writer's thread, when the node must stop."""
+
+    def __init__(self, engine: Engine, chain: str, on_fatal: Callable[[BaseException], None]) -> None:
+        self._engine, self._on_fatal = engine, on_fatal
+        self._chain = Chain(chain)
+        self._queue: deque[_Command] = deque()
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._dead: BaseException | None = None
+        self.statistics = Statistics()
+        self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def submit(self, kind: Kind, item: Any) -> Future[Any]:
+        """Hand over a command; the future gives its result once it is committed.
+
+        Raises `Overloaded` when too many wait (not for kinds that are ``always`` taken).
+        """
+        future: Future[Any] = Future()
+        with self._wake:
+            if self._dead is not None or self._stopping:
+                raise DurabilityLost("the ledger's writer has stopped")
+            if len(self._queue) >= limits.WRITER_QUEUE and not kind.always:
+                raise Overloaded("the ledger is busy; try again shortly")
+            self._queue.append(_Command(kind, item, future))
+            self._wake.notify()
+        return future
+
+    async def do(self, kind: Kind, item: Any) -> Any:
+        """`submit` and wait. Cancelling the wait does not cancel the command."""
+        return await asyncio.shield(asyncio.wrap_future(self.submit(kind, item)))
+
+    def close(self) -> None:
+        """Commit what waits, then stop the thread."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    # -- the thread
+
+    def _run(self) -> None:
+        try:
+            with self._engine.connect() as connection:
+                while batch := self._take():
+                    self._commit(connection, batch)
+                    self.statistics.cpu = time.thread_time()
+        except BaseException as error:  # whatever it is, nothing may be written after it
+            self._die(error)
+
+    def _take(self) -> list[_Command]:
+        with self._wake:
+            while not self._queue:
+                if self._stopping:
+                    return []
+                self._wake.wait()
+            size = min(len(self._queue), limits.WRITER_BATCH)
+            return [self._queue.popleft() for _ in range(size)]
+
+    def _die(self, error: BaseException) -> None:
+        with self._wake:
+            self._dead = error
+            left = list(self._queue)
+            self._queue.clear()
+        for command in left:
+            command.future.set_exception(DurabilityLost("the ledger's writer has stopped"))
+        self._on_fatal(error)
+
+    def _commit(self, connection: Connection, batch: list[_Command]) -> None:
+        try:
+            done = self._transaction(connection, batch)
+        except _Unknown:
+            for command in batch:
+                command.future.set_exception(DurabilityLost("a commit's fate is unknown"))
+            raise
+        except Exception as error:
+            if len(batch) == 1:
+                batch[0].future.set_exception(error)
+                return
+            self.statistics.singly += 1
+            for command in batch:
+                self._commit(connection, [command])
+            return
+        self.statistics.commits += 1
+        self.statistics.commands += len(batch)
+        for command, result in done:
+            command.future.set_result(result)
+
+    def _transaction(self, connection: Connection, batch: list[_Command]) -> list[tuple[_Command, Any]]:
+        groups: dict[str, list[_Command]] = {}
+        for command in batch:
+            groups.setdefault(command.kind.name, []).append(command)
+        done: list[tuple[_Command, Any]] = []
+        transaction = connection.begin()
+        try:
+            entries: list[Entry] = []
+            for group in sorted(groups.values(), key=lambda g: g[0].kind.order):
+                kind = group[0].kind
+                results = kind.apply(connection, [c.item for c in group])
+                assert len(results) == len(group), kind.name
+                for command, result in zip(group, results, strict=True):
+                    done.append((command, result))
+                    if kind.explain is not None:
+                        entries.extend(kind.explain(command.item, result))
+            rows, seq, head = self._chain.rows(entries)
+            trace.append(connection, rows)
+        except BaseException:
+            self._rollback(transaction)
+            raise
+        try:
+            transaction.commit()
+        except DBAPIError as error:
+            raise _Unknown(str(error.orig)) from error
+        self._chain.advance(seq, head)
+        return done
+
+    def _rollback(self, transaction: Any) -> None:
+        try:
+            transaction.rollback()
+        except DBAPIError as error:
+            raise _Unknown(str(error.orig)) from error
+
+
+class _Unknown(StafetError):
+    """Nobody can say whether the commit happened."""
