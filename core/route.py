@@ -1,0 +1,215 @@
+"""Routes (*fordelingsregler*): the first that matches says where a parcel goes, and the answer says why.
+
+Rules:
+
+1. Routes are tried in ``order``, then by id; the first that matches wins.
+2. Plain equality is looked up in an index; a CEL condition (``when``) is evaluated only for routes whose equalities hold.
+3. A condition that cannot be evaluated stops the search: guessing on would send a parcel where nobody meant it. The parcel goes
+   to the residual mailbox, with an alarm, as it does when nothing matches. Never silence.
+4. `choose` is cheap and says what was decided; `explain` runs the same rules again and says of each route why not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import cel
+from pydantic import Field, StringConstraints, field_validator
+
+from core import limits
+from core.description import Description
+from core.system import RESIDUAL, Document, Name
+
+
+class Match(Document):
+    """Equalities; what is left out matches everything."""
+
+    type: str | None = None
+    version: str | None = None
+    sender: str | None = None
+    receiver: str | None = None
+    """The intended receiving system."""
+    function: str | None = None
+    priority: str | None = None
+    sensitivity: str | None = None
+    classification: Annotated[dict[str, str], Field(default_factory=dict, max_length=limits.DESCRIPTION_ITEMS)]
+    """Scheme → code; every named one must be among the parcel's."""
+
+
+class Target(Document):
+    """Where a parcel goes: a system, and the gateway that reaches it. Without a gateway the system pulls."""
+
+    system: Name
+    gateway: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]{0,32}$")] = ""
+    destination: Name | Literal[""] = ""
+    """The gateway's own document for the neighbour, as ``as4.partner``'s id."""
+
+
+class Route(Document):
+    """Kind ``route``."""
+
+    kind: Literal["route"] = "route"
+    id: Name
+    title: str = ""
+    order: int = 100
+    integration: Name | None = None
+    match: Match = Match()
+    when: Annotated[str, StringConstraints(max_length=limits.CONDITION_SIZE)] = ""
+    """A CEL condition over ``parcel``, as ``parcel.size < 1000000 && parcel.attributes['x'] == 'y'``."""
+    to: Annotated[tuple[Target, ...], Field(min_length=1, max_length=100)]
+
+    @field_validator("when")
+    @classmethod
+    def _compiles(cls, value: str) -> str:
+        if value:
+            try:
+                program = cel.compile(value)
+            except ValueError as error:
+                raise ValueError(f"not a CEL condition: {str(error).splitlines()[0]}") from None
+            unknown = set(program.variables()) - {"parcel"} if callable(program.variables) else set()
+            if unknown:
+                raise ValueError(f"knows nothing called {sorted(unknown)[0]!r}; conditions speak of parcel")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Where a parcel goes. ``route`` is "" for the residual mailbox, and ``cause`` then says why."""
+
+    route: str
+    targets: tuple[Target, ...]
+    cause: str = ""
+    examined: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one route said of a parcel: matched, or why not."""
+
+    route: str
+    matched: bool
+    why: str
+
+
+_RESIDUAL = (Target(system=RESIDUAL),)
+_EQUALITIES = ("receiver", "function", "type", "sender", "version", "priority", "sensitivity")
+
+
+def _facts(description: Description, integration: str) -> dict[str, Any]:
+    """What a condition sees as ``parcel``. Subjects are personal and are not among it."""
+    facts = description.model_dump(mode="json", exclude={"subjects", "receiver"})
+    facts["integration"] = integration
+    facts["receiver"] = description.receiver.system or ""
+    facts["function"] = description.receiver.function or ""
+    facts["classifications"] = {c.scheme: c.code for c in description.classifications}
+    return {name: "" if value is None else value for name, value in facts.items()}
+
+
+class _Rule:
+    """One route made ready."""
+
+    __slots__ = ("classification", "equalities", "program", "rank", "route")
+
+    def __init__(self, route: Route) -> None:
+        self.route = route
+        self.rank = (route.order, route.id)
+        wanted = [(name, getattr(route.match, name)) for name in _EQUALITIES]
+        self.equalities = tuple((name, value) for name, value in wanted if value is not None)
+        if route.integration is not None:
+            self.equalities = (*self.equalities, ("integration", route.integration))
+        self.classification = tuple(route.match.classification.items())
+        self.program = cel.compile(route.when) if route.when else None
+
+    def differs(self, plain: Mapping[str, str], classes: frozenset[tuple[str, str]]) -> str:
+        """Why its equalities do not hold, or ""."""
+        for name, value in self.equalities:
+            if plain[name] != value:
+                return f"{name} is {plain[name]!r}, the route wants {value!r}"
+        for pair in self.classification:
+            if pair not in classes:
+                return f"has no classification {pair[1]!r} in {pair[0]!r}"
+        return ""
+
+
+def _plain(description: Description, integration: str) -> dict[str, str]:
+    return {
+        "receiver": description.receiver.system or "",
+        "function": description.receiver.function or "",
+        "type": description.type,
+        "sender": description.sender,
+        "version": description.version,
+        "priority": description.priority,
+        "sensitivity": description.sensitivity,
+        "integration": integration,
+    }
+
+
+class Routes:
+    """All routes of a configuration, indexed. Immutable."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self._rules = sorted((_Rule(route) for route in routes), key=lambda rule: rule.rank)
+        self._index: dict[tuple[str, str], list[_Rule]] = {}
+        self._open: list[_Rule] = []
+        for rule in self._rules:
+            if rule.equalities:
+                self._index.setdefault(rule.equalities[0], []).append(rule)
+            else:
+                self._open.append(rule)
+
+    def _candidates(self, plain: Mapping[str, str]) -> Iterator[_Rule]:
+        lists = [found for item in plain.items() if (found := self._index.get(item))]
+        if len(lists) + bool(self._open) <= 1:
+            return iter(lists[0] if lists else self._open)
+        return iter(sorted((rule for found in (*lists, self._open) for rule in found), key=lambda rule: rule.rank))
+
+    def choose(self, description: Description, integration: str) -> Decision:
+        """The first route that matches, or the residual mailbox with the cause."""
+        plain = _plain(description, integration)
+        classes = frozenset((c.scheme, c.code) for c in description.classifications)
+        facts: dict[str, Any] | None = None
+        examined = 0
+        for rule in self._candidates(plain):
+            examined += 1
+            if rule.differs(plain, classes):
+                continue
+            if rule.program is not None:
+                facts = facts or {"parcel": _facts(description, integration)}
+                holds, problem = _evaluate(rule.program, facts)
+                if problem:
+                    return Decision("", _RESIDUAL, f"route {rule.route.id}: {problem}", examined)
+                if not holds:
+                    continue
+            return Decision(rule.route.id, rule.route.to, "", examined)
+        return Decision("", _RESIDUAL, "no route matches", examined)
+
+    def explain(self, description: Description, integration: str, limit: int = 50) -> tuple[Verdict, ...]:
+        """What each route says, in order, up to the one that decides."""
+        plain = _plain(description, integration)
+        classes = frozenset((c.scheme, c.code) for c in description.classifications)
+        facts = {"parcel": _facts(description, integration)}
+        verdicts: list[Verdict] = []
+        for rule in self._rules[:limit]:
+            why = rule.differs(plain, classes)
+            if why:
+                verdicts.append(Verdict(rule.route.id, False, why))
+                continue
+            holds, problem = _evaluate(rule.program, facts) if rule.program is not None else (True, "")
+            if problem:
+                return (*verdicts, Verdict(rule.route.id, False, problem))
+            if holds:
+                return (*verdicts, Verdict(rule.route.id, True, "first route whose conditions all hold"))
+            verdicts.append(Verdict(rule.route.id, False, f"its condition is false: {rule.route.when}"))
+        return tuple(verdicts)
+
+
+def _evaluate(program: Any, facts: Mapping[str, Any]) -> tuple[bool, str]:
+    try:
+        value = program.execute(facts)
+    except (ValueError, RuntimeError, TypeError, ArithmeticError, LookupError) as error:
+        return False, f"its condition cannot be evaluated: {str(error).splitlines()[0][:200]}"
+    if not isinstance(value, bool):
+        return False, f"its condition gives {type(value).__name__}, not true or false"
+    return value, ""
