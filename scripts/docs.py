@@ -292,9 +292,10 @@ def attribute_docs(model: type[BaseModel]) -> dict[str, str]:
         body = ast.parse(inspect.cleandoc("\n" + inspect.getsource(kind))).body[0]
         assert isinstance(body, ast.ClassDef)
         for field, below in zip(body.body, body.body[1:], strict=False):
-            named = isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-            if named and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
-                docs[field.target.id] = str(below.value.value)  # type: ignore[union-attr]
+            if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
+                continue
+            if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+                docs[field.target.id] = str(below.value.value)
     return docs
 
 
