@@ -1,0 +1,1 @@
+"""Tests of the ledger; each that takes `engine` runs on SQLite and on PostgreSQL."""
