@@ -6,7 +6,7 @@ way a stranger's would be; installed is not active until a configuration documen
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -14,10 +14,13 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from pydantic import BaseModel
 
 from core.clock import Clock, Micros
+from core.config import Configuration, Problem
 from core.delivery import Delivery, Frozen
 from core.errors import ConfigError
 from core.parcel import Acceptance, Item, Key, Parcel, Payload
 from core.receipt import Receipt
+from core.schedule import RetryPlan
+from core.trust import Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,8 @@ class Outcome:
     free_retry: bool = False
     """The attempt never reached the far side's application (a stale connection): it does not count."""
     note: Mapping[str, str] = field(default_factory=dict)
+    spent: tuple[str, ...] = ()
+    """Objects of the store that were kept for repeating this attempt, and are not needed once the delivery is settled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +65,27 @@ class Lease:
 
 @runtime_checkable
 class Gateway(Protocol):
-    """What the kernel asks of a gateway. Built as ``cls(kernel, documents)`` for each applied configuration."""
+    """What the kernel asks of a gateway. Built once as ``cls(kernel, settings)``."""
 
     name: ClassVar[str]
     kinds: ClassVar[Mapping[str, type[BaseModel]]]
     """Configuration kinds it owns: ``kind`` value → model."""
+    Settings: ClassVar[type[BaseModel]]
+    """Its part of ``node.yaml``: what one machine says of itself."""
+
+    @classmethod
+    def check(cls, configuration: Configuration) -> Iterable[Problem]:
+        """What is wrong between documents, before anything is applied."""
+        ...
+
+    @classmethod
+    def explain(cls, code: str) -> str:
+        """What one of this gateway's codes means to a newcomer, or "" for one that is not its own."""
+        ...
+
+    def configure(self, configuration: Configuration) -> None:
+        """Take a configuration version: before `run`, and again at every apply. Raises what makes the node unready."""
+        ...
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -74,8 +95,8 @@ class Gateway(Protocol):
         """One attempt; safe to repeat."""
         ...
 
-    def configure(self, documents: Mapping[str, Mapping[str, BaseModel]]) -> None:
-        """Take a new configuration version: kind → id → document. Called before `run`, and again at every apply."""
+    def retry_plan(self, delivery: Delivery) -> RetryPlan:
+        """When an attempt that failed is repeated."""
         ...
 
 
@@ -92,6 +113,24 @@ class Sink(Protocol):
 
     def abort(self) -> None:
         """Forget it; harmless after `finish`."""
+        ...
+
+
+class Keeper(Protocol):
+    """Takes one kept object's octets; blocking. ``object_id`` names it once `commit` has made it durable."""
+
+    object_id: str
+
+    def write(self, octets: bytes) -> None:
+        """The next octets."""
+        ...
+
+    def commit(self) -> None:
+        """Make it durable."""
+        ...
+
+    def abort(self) -> None:
+        """Forget it."""
         ...
 
 
@@ -116,6 +155,10 @@ class Kernel(Protocol):
 
     clock: Clock
 
+    def identity(self, name: str) -> Identity:
+        """A private key of this node with its certificate. Raises `Fatal` saying what to do."""
+        ...
+
     def stage(self, *, size_limit: int) -> Staging:
         """Begin a parcel. Raises `Overloaded` below the free-space reserve."""
         ...
@@ -136,8 +179,8 @@ class Kernel(Protocol):
         """Keep a further answer given under a known key (a repetition signed afresh)."""
         ...
 
-    async def freeze(self, delivery: Delivery, wire: Frozen) -> None:
-        """Commit what will be sent and its outside names before the first octet leaves."""
+    async def freeze(self, delivery: Delivery, wire: Frozen, facts: Mapping[str, str] | None = None) -> None:
+        """Commit what will be sent and its outside names before the first octet leaves; ``facts`` go to the trace."""
         ...
 
     async def frozen(self, delivery_id: str) -> Frozen | None:
@@ -149,7 +192,27 @@ class Kernel(Protocol):
         ...
 
     async def pull(self, system: str, *, limit: int, wait: Micros) -> Sequence[Lease]:
-        """Lend deliveries to a pulling system. Then `settle`, `nack` or `extend`."""
+        """Lend deliveries to a pulling system, waiting up to ``wait`` for the first. Then `ack`, `nack`, `extend` or `reject`."""
+        ...
+
+    async def ack(self, lease: Lease) -> None:
+        """The system has it. Raises `StaleLease` when the lease had ended and somebody else has it."""
+        ...
+
+    async def nack(self, lease: Lease, *, delay: Micros, reason: str) -> None:
+        """Not now: due again after ``delay``. Raises `StaleLease`."""
+        ...
+
+    async def extend(self, lease: Lease, by: Micros) -> Lease:
+        """More time. Raises `StaleLease`."""
+        ...
+
+    async def reject(self, lease: Lease, *, code: str, reason: str) -> None:
+        """The system will never take it. Raises `StaleLease`."""
+        ...
+
+    def read_now(self, parcel: Parcel, payload: Payload) -> Iterator[bytes]:
+        """As `read`, blocking: for worker threads."""
         ...
 
     def read(self, parcel: Parcel, payload: Payload) -> AsyncIterator[bytes]:
@@ -158,6 +221,22 @@ class Kernel(Protocol):
 
     async def alarm(self, code: str, text: str, *, parcel_id: str = "") -> None:
         """Raise an alarm people shall see."""
+        ...
+
+    async def refusal(self, reference: str, code: str, facts: Mapping[str, str]) -> None:
+        """Remember a refusal at the door, where no parcel exists, so that it can be explained; a flood is only counted."""
+        ...
+
+    def data_key(self, parcel: Parcel) -> bytes:
+        """The key that seals everything personal of one parcel, for what a gateway freezes."""
+        ...
+
+    def keep(self, parcel: Parcel) -> Keeper:
+        """A place for an object that a gateway keeps until a delivery settles."""
+        ...
+
+    def kept(self, parcel: Parcel, object_id: str) -> Iterator[bytes]:
+        """An object made with `keep`, in chunks; blocking."""
         ...
 
     async def note(self, parcel_id: str, event: str, facts: Mapping[str, str]) -> None:

@@ -70,6 +70,8 @@ TRANSFER: Final = DAY
 CONNECTIONS: Final = 8
 #: Time between two signed checkpoints of all trace chains.
 CHECKPOINT: Final = MINUTE
+#: Refusals at the door a gateway writes to the trace in one second; a flood of more is counted and logged only.
+REFUSALS: Final = 20
 
 #: Routes in one configuration.
 ROUTES: Final = 10_000

@@ -74,13 +74,30 @@ class LocalServer:
                 say({"error": "not a request this node knows", "exit_code": UsageError.exit_code})
                 return
             try:
-                say({"result": await operation(request.get("args", {}), lambda p: say({"progress": dict(p)}))})
+                say({"result": await operation(request.get("args", {}), _throttled(say))})
             except StafetError as error:
                 say({"error": str(error), "exit_code": error.exit_code})
         finally:
             with suppress(ConnectionError):
                 await writer.drain()
                 writer.close()
+
+
+def _throttled(say: Callable[[Mapping[str, Any]], None]) -> Progress:
+    """Progress from any thread, at most ten lines a second."""
+    loop = asyncio.get_running_loop()
+    last = 0.0
+
+    def progress(facts: Mapping[str, Any]) -> None:
+        nonlocal last
+        if loop.time() - last >= _PACE:
+            last = loop.time()
+            loop.call_soon_threadsafe(say, {"progress": dict(facts)})
+
+    return progress
+
+
+_PACE = 0.1
 
 
 def ask(path: Path, op: str, args: Mapping[str, Any], progress: Progress | None = None) -> Any:

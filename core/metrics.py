@@ -20,12 +20,18 @@ class Metrics:
         self.deliveries = Gauge("stafet_deliveries", "Deliveries by state", ["state"], registry=r)
         self.refused = Counter("stafet_messages_refused_total", "Refused at the door", ["gateway", "code"], registry=r)
         self.alarms = Gauge("stafet_alarms_open", "Alarms nobody has cleared", registry=r)
-        self.commits = Counter("stafet_ledger_commits_total", "Ledger transactions", registry=r)
-        self.commands = Counter("stafet_ledger_commands_total", "Commands in those transactions", registry=r)
-        self.ledger_cpu = Counter("stafet_ledger_cpu_seconds_total", "CPU the writer used", registry=r)
+        self.commits = Gauge("stafet_ledger_commits_total", "Ledger transactions since start", registry=r)
+        self.commands = Gauge("stafet_ledger_commands_total", "Commands in those transactions", registry=r)
+        self.ledger_cpu = Gauge("stafet_ledger_cpu_seconds_total", "CPU the writer used since start", registry=r)
         self.free_bytes = Gauge("stafet_store_free_bytes", "Free space under the payload store", registry=r)
         self.certificate_days = Gauge("stafet_certificate_expiry_days", "Days left", ["owner", "use"], registry=r)
         self.config_version = Gauge("stafet_config_version", "Applied configuration version", registry=r)
+
+    def show_writer(self, commits: int, commands: int, cpu: float) -> None:
+        """What the ledger's writer has done since start; it counts by itself, in its own thread."""
+        self.commits.set(commits)
+        self.commands.set(commands)
+        self.ledger_cpu.set(cpu)
 
     def text(self) -> bytes:
         """The exposition format."""

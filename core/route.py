@@ -55,7 +55,7 @@ class Route(Document):
     title: str = ""
     order: int = 100
     integration: Name | None = None
-    match: Match = Match()
+    match: Match = Field(default_factory=lambda: Match.model_validate({}))
     when: Annotated[str, StringConstraints(max_length=limits.CONDITION_SIZE)] = ""
     """A CEL condition over ``parcel``, as ``parcel.size < 1000000 && parcel.attributes['x'] == 'y'``."""
     to: Annotated[tuple[Target, ...], Field(min_length=1, max_length=100)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 """An id inside the configuration: lower case letters, digits, dot, underscore, dash."""
@@ -30,5 +30,3 @@ class System(Document):
     """The authority that owns it (*myndighed*), by the identifier your network uses for it."""
     functions: tuple[Name, ...] = ()
     """Functions it serves, so that a sender can address a function instead of a system."""
-    mailbox_limit: Annotated[int, Field(ge=1)] = 100_000
-    """Parcels that may wait to be pulled before new ones for it are refused."""

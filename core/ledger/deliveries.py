@@ -82,6 +82,29 @@ def from_row(row: Row[Any]) -> Delivery:
     )
 
 
+def row_of(item: Delivery) -> dict[str, Any]:
+    """A fresh delivery as a row."""
+    return {
+        "id": item.id,
+        "parcel_id": item.parcel_id,
+        "receiver": item.receiver,
+        "gateway": item.gateway,
+        "destination": item.destination,
+        "state": item.state.value,
+        "due_at": item.due_at,
+        "epoch": item.epoch,
+        "attempts": item.attempts,
+        "deaths": 0,
+        "lane": item.lane,
+        "lease_owner": "",
+        "rule": item.rule,
+        "config_version": item.config_version,
+        "last_code": "",
+        "last_reason": "",
+        "settled_at": None,
+    }
+
+
 def lane_shares(limit: int) -> tuple[tuple[str, int], ...]:
     """How many each lane may take first: urgent most, bulk never below a tenth; what is left over is taken in lane order."""
     bulk = max(1, limit // limits.BULK_SHARE) if limit > 1 else 0
@@ -371,3 +394,69 @@ def count_by_state(connection: Connection) -> dict[str, int]:
     """How many deliveries are in each state."""
     query = select(delivery.c.state, func.count()).group_by(delivery.c.state)
     return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def redirect(connection: Connection, delivery_id: str, targets: Sequence[Delivery]) -> bool:
+    """Give a held delivery its first target and add the others; False when it is no longer held."""
+    first, *others = targets
+    done = connection.execute(
+        update(delivery)
+        .where(delivery.c.id == delivery_id, delivery.c.state == State.HELD.value)
+        .values(
+            receiver=first.receiver,
+            gateway=first.gateway,
+            destination=first.destination,
+            rule=first.rule,
+            config_version=first.config_version,
+            state=State.READY.value,
+            due_at=first.due_at,
+            attempts=0,
+        )
+    ).rowcount
+    if done and others:
+        connection.execute(insert(delivery), [row_of(item) for item in others])
+    return bool(done)
+
+
+def of_parcel(connection: Connection, parcel_id: str) -> list[Row[Any]]:
+    """All deliveries of a parcel as rows, with their last code and reason."""
+    query = select(delivery).where(delivery.c.parcel_id == parcel_id).order_by(delivery.c.receiver, delivery.c.id)
+    return list(connection.execute(query))
+
+
+def receipts_of(connection: Connection, delivery_ids: Sequence[str]) -> list[Row[Any]]:
+    """The receipts of some deliveries, oldest first."""
+    query = select(receipt).where(receipt.c.delivery_id.in_(delivery_ids)).order_by(receipt.c.at, receipt.c.id)
+    return list(connection.execute(query))
+
+
+def names_of(connection: Connection, delivery_ids: Sequence[str]) -> list[str]:
+    """The outside names of some deliveries."""
+    query = select(outside_id.c.value).where(outside_id.c.delivery_id.in_(delivery_ids))
+    return list(connection.execute(query).scalars())
+
+
+def mailbox(connection: Connection, system: str, limit: int) -> list[Row[Any]]:
+    """What waits for a pulling system (or in the residual mailbox), oldest first."""
+    waiting = (State.READY.value, State.HELD.value)
+    query = select(delivery).where(delivery.c.receiver == system, delivery.c.gateway == "")
+    return list(connection.execute(query.where(delivery.c.state.in_(waiting)).order_by(delivery.c.due_at).limit(limit)))
+
+
+def systems_with_mail(connection: Connection, systems: Sequence[str], now: Micros) -> set[str]:
+    """Which of these pulling systems have something due."""
+    query = select(delivery.c.receiver).where(
+        delivery.c.receiver.in_(systems), delivery.c.gateway == "", delivery.c.state == State.READY.value
+    )
+    return set(connection.execute(query.where(delivery.c.due_at <= now).distinct()).scalars())
+
+
+def row(connection: Connection, delivery_id: str) -> Row[Any] | None:
+    """One delivery as a row, with its last code and reason."""
+    return connection.execute(select(delivery).where(delivery.c.id == delivery_id)).first()
+
+
+def in_state(connection: Connection, state: State, limit: int) -> list[Row[Any]]:
+    """Deliveries in a state, oldest due first."""
+    query = select(delivery).where(delivery.c.state == state.value).order_by(delivery.c.due_at).limit(limit)
+    return list(connection.execute(query))

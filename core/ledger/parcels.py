@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, and_, delete, insert, select, tuple_, update
@@ -15,6 +15,8 @@ from core.delivery import Delivery
 from core.description import Description
 from core.errors import NotFound
 from core.gateway import Answered
+from core.ledger.alarms import Alarm
+from core.ledger.deliveries import row_of
 from core.ledger.tables import delivery, further_answer, idempotency, inline_payload, parcel, payload
 from core.parcel import Acceptance, Item, Judgement, Key, Parcel, Payload
 
@@ -27,6 +29,10 @@ class Accept:
     deliveries: tuple[Delivery, ...]
     gateway: str
     sealed_subjects: bytes | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What the trace says of it, when it is new."""
+    alarm: Alarm | None = None
+    """Raised in the same transaction, when it is new."""
 
 
 _PARCEL: Final = insert(parcel)
@@ -94,7 +100,7 @@ def _store(connection: Connection, new: Sequence[Accept]) -> None:
         for i, p in enumerate(a.item.parcel.payloads)
         if p.inline is not None
     ]
-    deliveries = [delivery_row(d) for a in new for d in a.deliveries]
+    deliveries = [row_of(d) for a in new for d in a.deliveries]
     statements = ((_PARCEL, parcels), (_PAYLOAD, payloads), (_INLINE, inline), (_DELIVERY, deliveries))
     for statement, rows in statements:
         if rows:
@@ -131,27 +137,17 @@ def _payload_row(parcel_id: str, ordinal: int, item: Payload) -> dict[str, Any]:
     }
 
 
-def delivery_row(item: Delivery) -> dict[str, Any]:
-    """A fresh delivery as a row."""
-    return {
-        "id": item.id,
-        "parcel_id": item.parcel_id,
-        "receiver": item.receiver,
-        "gateway": item.gateway,
-        "destination": item.destination,
-        "state": item.state.value,
-        "due_at": item.due_at,
-        "epoch": item.epoch,
-        "attempts": item.attempts,
-        "deaths": 0,
-        "lane": item.lane,
-        "lease_owner": "",
-        "rule": item.rule,
-        "config_version": item.config_version,
-        "last_code": "",
-        "last_reason": "",
-        "settled_at": None,
-    }
+def claim_key(
+    connection: Connection, key: Key, fingerprint: bytes, parcel_id: str, answer: bytes, at: Micros
+) -> Acceptance:
+    """Occupy a key for something that is no parcel of its own, such as a receipt; or say what it was used for."""
+    row = {"scope": key.scope, "value": key.value, "fingerprint": fingerprint, "parcel_id": parcel_id}
+    first = recall(connection, key)
+    if first is None:
+        _insert_keys(connection, [{**row, "answer": answer, "created_at": at}])
+        return Acceptance(Judgement.NEW, parcel_id, answer)
+    same = first.fingerprint == fingerprint
+    return Acceptance(Judgement.KNOWN if same else Judgement.CONFLICT, first.parcel_id, first.answer if same else b"")
 
 
 def recall(connection: Connection, key: Key) -> Answered | None:
@@ -205,6 +201,12 @@ def rewrap(connection: Connection, rows: Sequence[tuple[str, bytes, str]]) -> No
     """Store data keys wrapped anew: (parcel id, wrapped key, key id)."""
     for parcel_id, wrapped, key_id in rows:
         connection.execute(update(parcel).where(parcel.c.id == parcel_id).values(wrapped_key=wrapped, key_id=key_id))
+
+
+def under_older_keys(connection: Connection, current: str, limit: int) -> list[Row[Any]]:
+    """Parcels whose data key is wrapped under another key-encryption key than ``current``."""
+    query = select(parcel.c.id, parcel.c.wrapped_key, parcel.c.key_id).where(parcel.c.key_id != current)
+    return list(connection.execute(query.where(parcel.c.wrapped_key != b"").limit(limit)))
 
 
 def referenced(connection: Connection, object_ids: Sequence[str]) -> set[str]:

@@ -1,0 +1,277 @@
+"""What the writer can be asked to do: one `Kind` each, with what it writes to the trace and which alarms it raises.
+
+Rule: whatever has to be true together is one command: a delivery that fails, its trace line and its alarm are one commit, so
+that a crash loses none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from core.clock import Micros
+from core.delivery import Delivery, Event, Frozen, State
+from core.ledger import alarms, deliveries, parcels, versions
+from core.ledger.alarms import Alarm
+from core.ledger.deliveries import Claim, Claimed, PullClaim, Renew, Settle, Settled
+from core.ledger.parcels import Accept
+from core.ledger.trace import Entry
+from core.ledger.versions import Version
+from core.parcel import Acceptance, Judgement, Key, Parcel, new_id
+from core.receipt import Receipt
+from core.writer import Kind
+
+# --- accept -----------------------------------------------------------------------------------------------------------
+
+
+def _accept(connection: Connection, batch: Sequence[Accept]) -> Sequence[Acceptance]:
+    judged = parcels.accept_many(connection, batch)
+    raised: list[Alarm] = []
+    for accept, acceptance in zip(batch, judged, strict=True):
+        if acceptance.judgement is Judgement.NEW and accept.alarm is not None:
+            raised.append(accept.alarm)
+        elif acceptance.judgement is Judgement.CONFLICT and accept.item.key is not None:
+            at = accept.item.parcel.accepted_at
+            text = f"{accept.item.key.scope}: {accept.item.key.value} came again with other content and was refused"
+            raised.append(Alarm(new_id(at), at, "conflict", text, acceptance.parcel_id))
+    if raised:
+        alarms.raise_many(connection, raised)
+    return judged
+
+
+def _accepted(accept: Accept, acceptance: Acceptance) -> Sequence[Entry]:
+    parcel = accept.item.parcel
+    if acceptance.judgement is Judgement.NEW:
+        return (Entry(parcel.id, parcel.accepted_at, "accepted", accept.facts),)
+    facts = {"gateway": accept.gateway, **accept.item.note}
+    event = "repeated" if acceptance.judgement is Judgement.KNOWN else "conflict"
+    return (Entry(acceptance.parcel_id, parcel.accepted_at, event, facts),)
+
+
+ACCEPT: Final = Kind("accept", _accept, _accepted, order=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A further answer under a known key."""
+
+    key: Key
+    answer: bytes
+    at: Micros
+
+
+def _answer(connection: Connection, batch: Sequence[Answer]) -> Sequence[None]:
+    parcels.add_answers(connection, [(a.key, a.answer, a.at) for a in batch])
+    return [None] * len(batch)
+
+
+ANSWER: Final = Kind("answer", _answer, order=20)
+
+# --- the queue --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a claim gives: deliveries, and the parcels they are about."""
+
+    deliveries: tuple[Delivery, ...]
+    parcels: Mapping[str, Parcel]
+    quarantined: tuple[Delivery, ...]
+
+
+def _claim(connection: Connection, batch: Sequence[Claim]) -> Sequence[Work]:
+    return [_work(connection, deliveries.claim(connection, wanted), wanted.now) for wanted in batch]
+
+
+def _work(connection: Connection, claimed: Claimed, at: Micros) -> Work:
+    ids = [d.parcel_id for d in claimed.deliveries]
+    if claimed.quarantined:
+        text = (
+            "a delivery was set aside: its attempts ended three times without a word; look at it before `stafet resend`"
+        )
+        rows = [Alarm(new_id(at), at, "quarantined", text, d.parcel_id) for d in claimed.quarantined]
+        alarms.raise_many(connection, rows)
+    return Work(claimed.deliveries, parcels.load_many(connection, ids) if ids else {}, claimed.quarantined)
+
+
+def _claimed(wanted: Claim, work: Work) -> Sequence[Entry]:
+    return [Entry(d.parcel_id, wanted.now, "quarantined", {"receiver": d.receiver}) for d in work.quarantined]
+
+
+CLAIM: Final = Kind("claim", _claim, _claimed, order=40, always=True)
+
+
+def _pull(connection: Connection, batch: Sequence[PullClaim]) -> Sequence[Work]:
+    found = [deliveries.claim_pull(connection, wanted) for wanted in batch]
+    ids = [d.parcel_id for taken in found for d in taken]
+    loaded = parcels.load_many(connection, ids) if ids else {}
+    return [Work(tuple(taken), loaded, ()) for taken in found]
+
+
+PULL: Final = Kind("pull", _pull, order=41, always=True)
+
+
+def _renew(connection: Connection, batch: Sequence[Renew]) -> Sequence[bool]:
+    return deliveries.renew_many(connection, batch)
+
+
+RENEW: Final = Kind("renew", _renew, order=5, always=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """A wire to commit, and what the trace says of it."""
+
+    frozen: Frozen
+    parcel_id: str
+    facts: Mapping[str, str]
+
+
+def _freeze(connection: Connection, batch: Sequence[Freeze]) -> Sequence[None]:
+    return deliveries.freeze_many(connection, [f.frozen for f in batch])
+
+
+def _froze(item: Freeze, _result: None) -> Sequence[Entry]:
+    return (Entry(item.parcel_id, item.frozen.at, "frozen", item.facts),)
+
+
+FREEZE: Final = Kind("freeze", _freeze, _froze, order=30, always=True)
+
+# --- settling ---------------------------------------------------------------------------------------------------------
+
+_WORDS: Final = {
+    State.FAILED: "was not delivered",
+    State.REJECTED: "was refused by the receiver",
+    State.QUARANTINED: "was set aside",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """A settlement and what the trace says beside it. ``key`` makes a receipt count once."""
+
+    settle: Settle
+    facts: Mapping[str, Any]
+    key: Key | None = None
+    answer: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class SettlementResult:
+    """``settled`` is None for an unknown delivery or a repetition; ``acceptance`` is there when a key was given."""
+
+    settled: Settled | None
+    acceptance: Acceptance | None = None
+
+
+def _settle(connection: Connection, batch: Sequence[Settlement]) -> Sequence[SettlementResult]:
+    judged = [_judge(connection, item) for item in batch]
+    fresh = [i for i, acceptance in enumerate(judged) if acceptance is None or acceptance.judgement is Judgement.NEW]
+    settled = dict(zip(fresh, deliveries.settle_many(connection, [batch[i].settle for i in fresh]), strict=True))
+    raised = []
+    for index, result in settled.items():
+        if result is None or result.stale or result.before is result.after or result.after not in _WORDS:
+            continue
+        item = batch[index].settle
+        text = f"{result.delivery.receiver}: {_WORDS[result.after]}: {item.code} {item.reason}".strip()
+        raised.append(Alarm(new_id(item.at), item.at, result.after.value, text, result.delivery.parcel_id))
+    if raised:
+        alarms.raise_many(connection, raised)
+    return [SettlementResult(settled.get(i), judged[i]) for i in range(len(batch))]
+
+
+def _judge(connection: Connection, item: Settlement) -> Acceptance | None:
+    receipt: Receipt | None = item.settle.receipt
+    if item.key is None or receipt is None:
+        return None
+    found = deliveries.get(connection, receipt.delivery_id)
+    parcel_id = found.parcel_id if found else ""
+    return parcels.claim_key(connection, item.key, receipt.digest, parcel_id, item.answer, item.settle.at)
+
+
+def _settled(item: Settlement, result: SettlementResult) -> Sequence[Entry]:
+    settled = result.settled
+    if settled is None:
+        return ()
+    facts = {
+        "receiver": settled.delivery.receiver,
+        "attempt": settled.delivery.attempts,
+        "state": settled.after.value,
+        "code": item.settle.code,
+        "reason": item.settle.reason,
+        **item.facts,
+    }
+    event = "late" if settled.stale else item.settle.event.value
+    if item.settle.event is Event.RETRY and item.settle.due_at is not None:
+        facts["next"] = item.settle.due_at
+    return (Entry(settled.delivery.parcel_id, item.settle.at, event, {k: v for k, v in facts.items() if v != ""}),)
+
+
+SETTLE: Final = Kind("settle", _settle, _settled, order=50, always=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """A delivery in the residual mailbox gets the targets that the routes name by now."""
+
+    delivery_id: str
+    targets: tuple[Delivery, ...]
+    at: Micros
+
+
+def _redirect(connection: Connection, batch: Sequence[Redirect]) -> Sequence[bool]:
+    return [deliveries.redirect(connection, item.delivery_id, item.targets) for item in batch]
+
+
+def _redirected(item: Redirect, done: bool) -> Sequence[Entry]:
+    first = item.targets[0]
+    facts = {"route": first.rule, "receivers": [t.receiver for t in item.targets], "version": first.config_version}
+    return (Entry(first.parcel_id, item.at, "redirected", facts),) if done else ()
+
+
+REDIRECT: Final = Kind("redirect", _redirect, _redirected, order=51)
+
+# --- the rest ---------------------------------------------------------------------------------------------------------
+
+
+def _note(_connection: Connection, batch: Sequence[Entry]) -> Sequence[None]:
+    return [None] * len(batch)
+
+
+def _noted(entry: Entry, _result: None) -> Sequence[Entry]:
+    return (entry,)
+
+
+NOTE: Final = Kind("note", _note, _noted, order=60, always=True)
+
+
+def _alarm(connection: Connection, batch: Sequence[Alarm]) -> Sequence[None]:
+    return alarms.raise_many(connection, batch)
+
+
+ALARM: Final = Kind("alarm", _alarm, order=61, always=True)
+
+
+def _version(connection: Connection, batch: Sequence[Version]) -> Sequence[int]:
+    return versions.add(connection, batch)
+
+
+VERSION: Final = Kind("version", _version, order=70, always=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Any other write: a function of the open transaction. For housekeeping, one at a time."""
+
+    function: Any
+    arguments: tuple[Any, ...] = ()
+
+
+def _call(connection: Connection, batch: Sequence[Call]) -> Sequence[Any]:
+    return [item.function(connection, *item.arguments) for item in batch]
+
+
+CALL: Final = Kind("call", _call, order=80, always=True)

@@ -1,0 +1,168 @@
+"""The dispatcher: the only one that moves deliveries out of a node.
+
+Rules:
+
+1. Work in flight is a lease with an end and an epoch. A process that dies leaves nothing behind but a lease that ends.
+2. Leases are renewed at a third of their length; a renewal that fails means that somebody else has the delivery, and the attempt
+   is cancelled.
+3. Settling is not waited for: the next attempt starts while the last one's commit is under way.
+4. An exception that a gateway did not foresee is a failed attempt and a log line, never a lost delivery.
+5. Draining takes no new work and lets what is in flight finish.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from core import commands, limits, log
+from core.clock import SECOND, Micros
+from core.commands import Settlement, SettlementResult, Work
+from core.delivery import OPEN_STATES, Delivery
+from core.errors import DurabilityLost, PayloadError, StafetError
+from core.gateway import Gateway, Outcome
+from core.ledger.deliveries import Claim, Renew, of_outcome
+from core.parcel import Parcel
+from core.runtime import Runtime
+
+_log = log.get("dispatcher")
+
+
+@dataclass
+class _Attempt:
+    delivery: Delivery
+    until: Micros
+    task: asyncio.Task[None] | None = None
+
+
+class Dispatcher:
+    """Claims due deliveries and hands each to its gateway."""
+
+    def __init__(self, runtime: Runtime, gateways: dict[str, Gateway]) -> None:
+        self._runtime, self._gateways = runtime, gateways
+        self._flight: dict[str, _Attempt] = {}
+        self._wake = asyncio.Event()
+        self._draining = False
+        self._owner = runtime.boot
+        self._loop = asyncio.get_running_loop()
+
+    def wake(self) -> None:
+        """There may be due work."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Claim and attempt until drained."""
+        renewing = asyncio.create_task(self._renew(), name="renew-leases")
+        try:
+            while not self._draining:
+                self._wake.clear()
+                room = self._runtime.settings.in_flight - len(self._flight)
+                taken = await self._claim(min(room, limits.CLAIM_BATCH)) if room > 0 else 0
+                if taken and taken == min(room, limits.CLAIM_BATCH):
+                    continue
+                try:
+                    await asyncio.wait_for(self._wake.wait(), limits.POLL / SECOND)
+                except TimeoutError:
+                    pass
+        finally:
+            renewing.cancel()
+
+    async def drain(self, at_most: Micros) -> None:
+        """Take nothing new; wait for what is in flight."""
+        self._draining = True
+        self.wake()
+        tasks = [a.task for a in self._flight.values() if a.task]
+        if tasks:
+            await asyncio.wait(tasks, timeout=at_most / SECOND)
+
+    async def _claim(self, limit: int) -> int:
+        now = self._runtime.clock.now()
+        work: Work = await self._runtime.do(commands.CLAIM, Claim(limit, self._owner, now, now + limits.LEASE))
+        for delivery in work.deliveries:
+            attempt = _Attempt(delivery, now + limits.LEASE)
+            self._flight[delivery.id] = attempt
+            attempt.task = self._loop.create_task(self._attempt(attempt, work.parcels[delivery.parcel_id]))
+        self._runtime.metrics.in_flight.set(len(self._flight))
+        return len(work.deliveries)
+
+    async def _attempt(self, attempt: _Attempt, parcel: Parcel) -> None:
+        delivery = attempt.delivery
+        begun = self._loop.time()
+        try:
+            outcome = await self._outcome(delivery, parcel)
+        except asyncio.CancelledError:
+            return
+        finally:
+            self._flight.pop(delivery.id, None)
+            self._wake.set()
+        self._runtime.metrics.attempt_seconds.labels(delivery.gateway).observe(self._loop.time() - begun)
+        self._settle(delivery, outcome)
+
+    async def _outcome(self, delivery: Delivery, parcel: Parcel) -> Outcome:
+        gateway = self._gateways.get(delivery.gateway)
+        if gateway is None:
+            reason = f"the gateway {delivery.gateway!r} is not active on this node; name it in node.yaml"
+            return Outcome(code="no-gateway", reason=reason)
+        try:
+            return await gateway.deliver(delivery, parcel)
+        except PayloadError as error:
+            return Outcome(refused=True, code="payload", reason=str(error))
+        except StafetError as error:
+            return Outcome(code=type(error).__name__, reason=str(error))
+        except Exception as error:  # whatever a gateway does, the delivery lives on
+            _log.exception("a gateway failed in a way it does not document", delivery=delivery.id)
+            return Outcome(code="bug", reason=f"{type(error).__name__}; the node's log has the detail")
+
+    def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
+        now = self._runtime.clock.now()
+        gateway = self._gateways.get(delivery.gateway)
+        retry_at = None
+        if outcome.receipt is None and not outcome.refused and gateway is not None:
+            attempt = delivery.attempts - 1 if outcome.free_retry else delivery.attempts
+            plan = gateway.retry_plan(delivery)
+            if outcome.free_retry:
+                retry_at = now
+            else:
+                retry_at = plan.next_attempt(attempt, now, delivery.id, at_least=outcome.retry_after)
+        elif gateway is None:
+            retry_at = now + limits.RETRY_CEILING
+        settle = of_outcome(delivery, outcome, now, retry_at)
+        self._runtime.metrics.attempts.labels(delivery.gateway, settle.event.value).inc()
+        if settle.due_at is not None:
+            self._loop.call_later(max(0.0, (settle.due_at - now) / SECOND), self.wake)
+        future = self._runtime.writer.submit(commands.SETTLE, Settlement(settle, outcome.note))
+        future.add_done_callback(lambda done: self._settled(done, outcome))
+
+    def _settled(self, done: Future[Any], outcome: Outcome) -> None:
+        """In the writer's thread: a settled delivery needs its kept objects no more."""
+        error = done.exception()
+        if error is not None:
+            if not isinstance(error, DurabilityLost):
+                _log.error(
+                    "a settlement was not stored; its lease will end and it will be tried again", cause=str(error)
+                )
+            return
+        result: SettlementResult = done.result()
+        if outcome.spent and result.settled is not None and result.settled.after not in OPEN_STATES:
+            self._runtime.bulk.submit(self._delete, outcome.spent)
+
+    def _delete(self, objects: tuple[str, ...]) -> None:
+        with self._runtime.deleting:
+            for name in objects:
+                self._runtime.store.delete(name)
+
+    async def _renew(self) -> None:
+        """Hold on to leases whose work takes long."""
+        while True:
+            await asyncio.sleep(limits.LEASE / 6 / SECOND)
+            now = self._runtime.clock.now()
+            late = [a for a in self._flight.values() if a.until - now < limits.LEASE * 2 // 3]
+            for attempt in late:
+                wanted = Renew(attempt.delivery.id, attempt.delivery.epoch, now + limits.LEASE)
+                if await self._runtime.do(commands.RENEW, wanted):
+                    attempt.until = wanted.until
+                elif attempt.task:
+                    _log.warning("a lease was lost; its attempt is cancelled", delivery=attempt.delivery.id)
+                    attempt.task.cancel()

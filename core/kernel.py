@@ -1,0 +1,341 @@
+"""What a gateway may ask of the kernel: accept, settle, recall, freeze, pull [design §4].
+
+The guarantee, in these words everywhere: *accepted once per key; delivered at least once, under an id that never changes;
+nothing claims more.*
+
+Rules:
+
+1. `accept` judges first (agreement, limits, route), then stores keys, parcels, deliveries and the answers about to be given in
+   one transaction. Nothing is visible before it has committed.
+2. What no route takes goes to the residual mailbox, held, with an alarm.
+3. Evidence is never fenced; what an attempt or a pulling system reports is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any
+
+from core import commands, limits, log
+from core.clock import SECOND, Micros
+from core.commands import Answer, Freeze, Settlement, SettlementResult, Work
+from core.config import Configuration
+from core.delivery import Delivery, Event, Frozen, State
+from core.errors import NotAllowed, StaleLease, TooLarge
+from core.gateway import Answered, Keeper, Lease, Staging
+from core.keys import seal
+from core.ledger import deliveries as queue
+from core.ledger import parcels
+from core.ledger.alarms import Alarm
+from core.ledger.deliveries import PullClaim, Renew, Settle
+from core.ledger.parcels import Accept
+from core.ledger.trace import Entry
+from core.parcel import Acceptance, Item, Judgement, Key, Parcel, Payload, new_id
+from core.receipt import Receipt
+from core.route import Decision, Target
+from core.runtime import Runtime
+from core.store import Stage, inline_place, read_payload
+from core.system import RESIDUAL
+from core.trust import Identity
+
+_log = log.get("kernel")
+
+
+def decide(configuration: Configuration, parcel: Parcel, at: Micros) -> Decision:
+    """Where a parcel goes under a configuration; a receiver without a service agreement makes it residual."""
+    decision = configuration.routes.choose(parcel.description, parcel.integration)
+    for target in decision.targets:
+        if target.system != RESIDUAL and not configuration.agreed(parcel.integration, target.system, "receive", at):
+            cause = (
+                f"route {decision.route} names {target.system}, which has no service agreement"
+                f" to receive under {parcel.integration}"
+            )
+            return Decision("", (Target(system=RESIDUAL),), cause, decision.examined)
+    return decision
+
+
+def deliveries_for(parcel: Parcel, decision: Decision, number: int, at: Micros) -> tuple[Delivery, ...]:
+    """One delivery for each target of a decision."""
+    return tuple(
+        Delivery(
+            new_id(at),
+            parcel.id,
+            target.system,
+            target.gateway,
+            State.READY if decision.route else State.HELD,
+            at,
+            lane=parcel.description.priority,
+            rule=decision.route,
+            config_version=number,
+            destination=target.destination,
+        )
+        for target in decision.targets
+    )
+
+
+def check_allowed(configuration: Configuration, parcel: Parcel, at: Micros) -> str:
+    """The service agreement a parcel is accepted under. Raises `NotAllowed`, `TooLarge` with what to change."""
+    integration = configuration.all("integration").get(parcel.integration)
+    if integration is None:
+        known = ", ".join(sorted(configuration.all("integration"))) or "none"
+        raise NotAllowed(f"integration: nothing is called {parcel.integration!r}; known: {known}")
+    if parcel.description.type not in integration.types:
+        raise NotAllowed(
+            f"type: {parcel.description.type!r} is not moved under {parcel.integration};"
+            f" its types: {', '.join(integration.types)}"
+        )
+    if len(parcel.payloads) > limits.PAYLOADS_PER_PARCEL:
+        raise TooLarge(f"payloads: more than {limits.PAYLOADS_PER_PARCEL}")
+    if any(p.size > integration.max_size for p in parcel.payloads):
+        raise TooLarge(f"payload: larger than {integration.max_size} octets, the limit of {parcel.integration}")
+    agreement = configuration.agreed(parcel.integration, parcel.sender, "send", at)
+    if not agreement:
+        raise NotAllowed(
+            f"service agreement: {parcel.sender} may not send under {parcel.integration} now;"
+            " add or extend a document of kind service-agreement"
+        )
+    return agreement
+
+
+class NodeKernel:
+    """The kernel as one gateway sees it. ``gateway`` is that gateway's name."""
+
+    def __init__(self, runtime: Runtime, gateway: str, mail: Mailroom) -> None:
+        self._runtime, self._gateway, self._mail = runtime, gateway, mail
+        self.clock = runtime.clock
+        self._refusals: tuple[Micros, int] = (0, 0)
+
+    def identity(self, name: str) -> Identity:
+        """A private key of this node."""
+        return self._runtime.identity(name)
+
+    # -- in
+
+    def stage(self, *, size_limit: int) -> Staging:
+        """Begin a parcel. Raises `Overloaded` below the free-space reserve."""
+        self._runtime.demand_space()
+        return Stage(self._runtime.store, self._runtime.ring, new_id(self.clock.now()), size_limit)
+
+    async def accept(self, *items: Item) -> Sequence[Acceptance]:
+        """Store all in one transaction; each is judged alone. Raises `Refused` before anything is stored."""
+        configuration = self._runtime.configuration
+        prepared = [self._prepare(configuration, item) for item in items]
+        futures = [self._runtime.writer.submit(commands.ACCEPT, one) for one in prepared]
+        judged: list[Acceptance] = list(
+            await asyncio.gather(*(asyncio.shield(asyncio.wrap_future(future)) for future in futures))
+        )
+        mail: set[str] = set()
+        for accept, acceptance in zip(prepared, judged, strict=True):
+            self._runtime.metrics.accepted.labels(self._gateway, acceptance.judgement.value).inc()
+            if acceptance.judgement is Judgement.NEW:
+                mail.update(d.receiver for d in accept.deliveries if not d.gateway)
+                if any(d.gateway for d in accept.deliveries):
+                    self._runtime.on_work()
+            else:
+                await self._discard(accept.item.parcel)
+        if mail:
+            self._runtime.on_mail(sorted(mail))
+        return judged
+
+    def _prepare(self, configuration: Configuration, item: Item) -> Accept:
+        parcel, now = item.parcel, self.clock.now()
+        agreement = check_allowed(configuration, parcel, now)
+        decision = decide(configuration, parcel, now)
+        made = deliveries_for(parcel, decision, configuration.number, now)
+        facts: dict[str, Any] = {
+            "gateway": self._gateway,
+            "sender": parcel.sender,
+            "integration": parcel.integration,
+            "type": parcel.description.type,
+            "agreement": agreement,
+            "version": configuration.number,
+            "route": decision.route,
+            "receivers": [d.receiver for d in made],
+            "payloads": [[p.name, p.size, p.sha256.hex()] for p in parcel.payloads],
+            **item.note,
+        }
+        alarm = None
+        if not decision.route:
+            facts["cause"] = decision.cause
+            text = f"parcel {parcel.id} lies in the residual mailbox: {decision.cause}"
+            alarm = Alarm(new_id(now), now, "residual", text, parcel.id)
+        sealed = None
+        if parcel.description.subjects:
+            context = b"subjects/" + parcel.id.encode()
+            sealed = seal(self.data_key(parcel), json.dumps(parcel.description.subjects).encode(), context)
+        return Accept(item, made, self._gateway, sealed, facts, alarm)
+
+    async def _discard(self, parcel: Parcel) -> None:
+        """Remove the objects of a parcel that turned out to be a repetition or a conflict."""
+        objects = [p.object_id for p in parcel.payloads if p.object_id]
+        if objects:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._runtime.bulk, self._delete, objects)
+
+    def _delete(self, objects: Sequence[str]) -> None:
+        with self._runtime.deleting:
+            for name in objects:
+                self._runtime.store.delete(name)
+
+    async def recall(self, key: Key) -> Answered | None:
+        """What was once answered under this key."""
+        return await self._runtime.read(parcels.recall, key)
+
+    async def answer_again(self, key: Key, answer: bytes) -> None:
+        """Keep a further answer given under a known key."""
+        await self._runtime.do(commands.ANSWER, Answer(key, answer, self.clock.now()))
+
+    # -- out
+
+    async def freeze(self, delivery: Delivery, wire: Frozen, facts: Mapping[str, str] | None = None) -> None:
+        """Commit what will be sent and its outside names before the first octet leaves."""
+        await self._runtime.do(commands.FREEZE, Freeze(wire, delivery.parcel_id, facts or {}))
+
+    async def frozen(self, delivery_id: str) -> Frozen | None:
+        """The newest frozen wire of a delivery."""
+        return await self._runtime.read(queue.newest_frozen, delivery_id)
+
+    async def delivery_of(self, outside_id: str) -> str | None:
+        """The delivery an outside name belongs to."""
+        return await self._runtime.read(queue.by_outside_id, outside_id)
+
+    async def settle(self, receipt: Receipt, *, key: Key | None = None, answer: bytes | None = None) -> Acceptance:
+        """Record evidence and move its delivery; under a key it counts once."""
+        settlement = Settlement(queue.of_receipt(receipt), {"level": receipt.level.value}, key, answer or b"")
+        result: SettlementResult = await self._runtime.do(commands.SETTLE, settlement)
+        if result.acceptance is not None:
+            return result.acceptance
+        return Acceptance(Judgement.NEW, result.settled.delivery.parcel_id if result.settled else "")
+
+    # -- pulling
+
+    async def pull(self, system: str, *, limit: int, wait: Micros) -> Sequence[Lease]:
+        """Lend deliveries to a pulling system, waiting up to ``wait`` for the first."""
+        deadline = self.clock.now() + wait
+        while True:
+            now = self.clock.now()
+            claim = PullClaim(system, min(limit, limits.CLAIM_BATCH), now, now + limits.LEASE)
+            work: Work = await self._runtime.do(commands.PULL, claim)
+            if work.deliveries or now >= deadline:
+                return [Lease(d, work.parcels[d.parcel_id], claim.until) for d in work.deliveries]
+            await self._mail.wait(system, deadline - now)
+
+    async def _end(self, lease: Lease, event: Event, code: str, reason: str, due_at: Micros | None = None) -> None:
+        d = lease.delivery
+        settle = Settle(d.id, event, self.clock.now(), d.epoch, due_at, code, reason)
+        result: SettlementResult = await self._runtime.do(commands.SETTLE, Settlement(settle, {"by": d.receiver}))
+        if result.settled is None or result.settled.stale:
+            raise StaleLease(f"the lease of delivery {d.id} has ended; it was lent again")
+
+    async def ack(self, lease: Lease) -> None:
+        """The system has it."""
+        await self._end(lease, Event.ACKNOWLEDGED, "", "")
+
+    async def nack(self, lease: Lease, *, delay: Micros, reason: str) -> None:
+        """Not now: due again after ``delay``."""
+        await self._end(lease, Event.RETRY, "nack", reason, self.clock.now() + delay)
+
+    async def extend(self, lease: Lease, by: Micros) -> Lease:
+        """More time."""
+        until = self.clock.now() + by
+        if not await self._runtime.do(commands.RENEW, Renew(lease.delivery.id, lease.delivery.epoch, until)):
+            raise StaleLease(f"the lease of delivery {lease.delivery.id} has ended; it was lent again")
+        return Lease(lease.delivery, lease.parcel, until)
+
+    async def reject(self, lease: Lease, *, code: str, reason: str) -> None:
+        """The system will never take it."""
+        await self._end(lease, Event.REFUSED, code, reason)
+
+    # -- octets
+
+    def data_key(self, parcel: Parcel) -> bytes:
+        """A parcel's data key."""
+        return self._runtime.ring.unwrap(parcel.wrapped_key, parcel.key_id)
+
+    def read_now(self, parcel: Parcel, payload: Payload) -> Iterator[bytes]:
+        """A payload's plaintext in chunks; blocking. Raises `PayloadError`."""
+        place = inline_place(parcel.id, parcel.payloads.index(payload))
+        return read_payload(self._runtime.store, self.data_key(parcel), place, payload, payload.inline)
+
+    async def read(self, parcel: Parcel, payload: Payload) -> AsyncIterator[bytes]:
+        """A payload's plaintext in chunks, each fetched in a thread. Raises `PayloadError`."""
+        chunks = self.read_now(parcel, payload)
+        loop = asyncio.get_running_loop()
+        while (chunk := await loop.run_in_executor(self._runtime.bulk, next, chunks, None)) is not None:
+            yield chunk
+
+    def keep(self, parcel: Parcel) -> Keeper:
+        """A place for an object a gateway keeps until a delivery settles."""
+        return self._runtime.store.create(self.data_key(parcel))
+
+    def kept(self, parcel: Parcel, object_id: str) -> Iterator[bytes]:
+        """An object made with `keep`; blocking."""
+        return self._runtime.store.open(object_id, self.data_key(parcel))
+
+    # -- words
+
+    async def alarm(self, code: str, text: str, *, parcel_id: str = "") -> None:
+        """Raise an alarm people shall see."""
+        now = self.clock.now()
+        _log.warning(text, code=code, parcel=parcel_id)
+        await self._runtime.do(commands.ALARM, Alarm(new_id(now), now, code, text, parcel_id))
+
+    async def note(self, parcel_id: str, event: str, facts: Mapping[str, str]) -> None:
+        """Add a line to a parcel's trace."""
+        await self._runtime.do(commands.NOTE, Entry(parcel_id, self.clock.now(), event, facts))
+
+    async def refusal(self, reference: str, code: str, facts: Mapping[str, str]) -> None:
+        """Remember a refusal at the door; more than `limits.REFUSALS` a second are counted and logged only."""
+        self._runtime.metrics.refused.labels(self._gateway, code).inc()
+        _log.warning("refused", gateway=self._gateway, code=code, reference=reference, **facts)
+        now = self.clock.now()
+        begun, count = self._refusals
+        self._refusals = (now, 1) if now - begun > SECOND else (begun, count + 1)
+        if self._refusals[1] <= limits.REFUSALS:
+            facts = {"gateway": self._gateway, "code": code, "reference": reference, **facts}
+            entry = Entry(refusal_id(reference), now, "refused", facts)
+            self._runtime.writer.submit(commands.NOTE, entry)
+
+
+def refusal_id(reference: str) -> str:
+    """Where the trace keeps refusals of something the far side called ``reference``."""
+    return "refusal-" + hashlib.sha256(reference.encode()).hexdigest()[:40]
+
+
+class Mailroom:
+    """Wakes waiting pulls: at once for what this node accepted, by one question an interval for what other nodes did."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+
+    def wake(self, systems: Sequence[str]) -> None:
+        """Something came for these systems."""
+        for system in systems:
+            for future in self._waiting.get(system, ()):
+                if not future.done():
+                    future.set_result(None)
+
+    async def wait(self, system: str, at_most: Micros) -> None:
+        """Until something may be there for ``system``, or the time is up."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(system, set()).add(future)
+        try:
+            await asyncio.wait_for(future, at_most / SECOND)
+        except TimeoutError:
+            pass
+        finally:
+            self._waiting[system].discard(future)
+            if not self._waiting[system]:
+                del self._waiting[system]
+
+    async def run(self) -> None:
+        """Ask once an interval for all who wait; holds no connection in between."""
+        while True:
+            await asyncio.sleep(limits.POLL / SECOND)
+            if self._waiting:
+                now = self._runtime.clock.now()
+                self.wake(sorted(await self._runtime.read(queue.systems_with_mail, sorted(self._waiting), now)))

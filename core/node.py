@@ -1,0 +1,322 @@
+"""A running node: the task group of `stafet up`.
+
+Rules:
+
+1. Start: lock → schema → writer → configuration → gateways → dispatcher → local socket. Anything unsafe stops it with the reason.
+2. SIGTERM drains: no new work, attempts in flight finish, what waits is committed, then it ends with 0. A second signal ends at once.
+3. A node that cannot load the newest configuration keeps running the one it has, says so, and is not ready.
+4. A failed fsync or a commit whose fate is unknown ends the process (exit code 5); its leases end by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import Connection, delete, insert, text, update
+
+from core import audit, commands, config, limits, log, retention
+from core.clock import DAY, MINUTE, SECOND, Clock, from_datetime
+from core.config import Configuration
+from core.dispatcher import Dispatcher
+from core.errors import ConfigError, Fatal, StafetError
+from core.gateway import Gateway
+from core.health import HealthServer
+from core.kernel import Mailroom, NodeKernel
+from core.ledger import alarms, deliveries, parcels, versions
+from core.ledger.alarms import Alarm
+from core.ledger.tables import node as node_table
+from core.local import LocalServer
+from core.operations import Operations
+from core.parcel import new_id
+from core.runtime import Catalogue, Runtime
+from core.settings import NodeSettings
+
+_log = log.get("node")
+
+
+class Node:
+    """One node. `run` serves until `stop` is called or a fatal error ends it."""
+
+    def __init__(
+        self, settings: NodeSettings, *, clock: Clock | None = None, catalogue: Catalogue | None = None
+    ) -> None:
+        self.settings = settings
+        self.runtime = Runtime.open(settings, clock=clock, catalogue=catalogue)
+        self.mail = Mailroom(self.runtime)
+        self.gateways: dict[str, Gateway] = {}
+        self.ready = asyncio.Event()
+        self._ending = asyncio.Event()
+        self._reasons: dict[str, str] = {"start": "the node is starting"}
+        self._counts: dict[str, int] = {}
+        self._health: HealthServer | None = None
+        self._hours = 0
+
+    def stop(self) -> None:
+        """Drain and end."""
+        self._ending.set()
+
+    async def run(self, *, on_ready: Callable[[], None] | None = None) -> None:
+        """Serve. Raises `Fatal` when the node had to stop by itself."""
+        loop = asyncio.get_running_loop()
+        runtime = self.runtime
+        runtime.on_fatal = lambda error: loop.call_soon_threadsafe(self._ending.set)
+        tasks: list[asyncio.Task[None]] = []
+        dispatcher = local = None
+        try:
+            runtime.store.clear_incoming()
+            self._make_gateways()
+            self._begin_configuration()
+            if self.settings.operations.port:
+                operations = self.settings.operations
+                self._health = HealthServer(operations.host, operations.port, self.reasons, self._metrics)
+            dispatcher = Dispatcher(runtime, self.gateways)
+            runtime.on_work = dispatcher.wake
+            runtime.on_mail = self.mail.wake
+            await runtime.do(commands.CALL, commands.Call(self._enter))
+            for gateway in self.gateways.values():
+                tasks.append(asyncio.create_task(gateway.run(), name=f"gateway {gateway.name}"))
+            tasks.append(asyncio.create_task(dispatcher.run(), name="dispatcher"))
+            tasks.append(asyncio.create_task(self.mail.run(), name="mailroom"))
+            for name, every, work in self._chores():
+                tasks.append(asyncio.create_task(self._repeat(every, work), name=name))
+            local = LocalServer(
+                self.settings.socket_path, Operations(runtime, self._kernel("local"), self.follow).table()
+            )
+            await local.start()
+            self._reasons.pop("start", None)
+            self.ready.set()
+            _log.info(
+                "up", node=self.settings.node, version=runtime.configuration.number, gateways=sorted(self.gateways)
+            )
+            if on_ready:
+                on_ready()
+            await self._until_end(tasks)
+        finally:
+            self._reasons["end"] = "the node is stopping"
+            await self._end(tasks, dispatcher, local)
+        if runtime.fatal is not None:
+            raise Fatal(f"the node stopped by itself: {runtime.fatal}")
+
+    async def _until_end(self, tasks: list[asyncio.Task[None]]) -> None:
+        """Wait for a signal, or for a task that ends though it should not."""
+        ending = asyncio.create_task(self._ending.wait())
+        done, _ = await asyncio.wait([ending, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        ending.cancel()
+        for task in done - {ending}:
+            error = task.exception()
+            if error is not None and self.runtime.fatal is None:
+                self.runtime.fatal = error
+                _log.error("a part of the node ended", part=task.get_name(), cause=f"{type(error).__name__}: {error}")
+
+    async def _end(
+        self, tasks: list[asyncio.Task[None]], dispatcher: Dispatcher | None, local: LocalServer | None
+    ) -> None:
+        _log.info("draining")
+        if local:
+            await local.stop()
+        for task in tasks:
+            if task.get_name().startswith("gateway"):
+                task.cancel()  # a gateway stops taking, and finishes what it has begun
+        if dispatcher and self.runtime.fatal is None:
+            await dispatcher.drain(limits.DRAIN)
+        for task in tasks:
+            task.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limits.DRAIN / SECOND):
+                await asyncio.gather(*tasks, return_exceptions=True)
+        if self._health:
+            await asyncio.to_thread(self._health.stop)
+        await asyncio.to_thread(self.runtime.close)
+        _log.info("down", node=self.settings.node)
+
+    # -- gateways and configuration
+
+    def _kernel(self, gateway: str) -> NodeKernel:
+        return NodeKernel(self.runtime, gateway, self.mail)
+
+    def _make_gateways(self) -> None:
+        for name, values in self.settings.gateways.items():
+            gateway = self.runtime.catalogue.gateways.get(name)
+            if gateway is None:
+                installed = ", ".join(sorted(self.runtime.catalogue.gateways)) or "none"
+                raise ConfigError("node.yaml", f"gateways.{name}", "is not installed", f"installed: {installed}")
+            try:
+                settings = gateway.Settings.model_validate({**values})
+            except ValidationError as error:
+                first = error.errors()[0]
+                field = ".".join(map(str, ("gateways", name, *first["loc"])))
+                raise ConfigError("node.yaml", field, first["msg"]) from None
+            self.gateways[name] = gateway(self._kernel(name), settings)
+
+    def _begin_configuration(self) -> None:
+        """The newest version; at the very first start, the configuration directory becomes version 1."""
+        runtime = self.runtime
+        if runtime.read_now(versions.latest_number) == 0 and self.settings.config_path.is_dir():
+            catalogue = runtime.catalogue
+            first = config.load(self.settings.config_path, catalogue.kinds, catalogue.checks)
+            version = versions.Version(
+                0, runtime.clock.now(), "first start", "the configuration directory", first.to_json()
+            )
+            runtime.writer.submit(commands.VERSION, version).result()
+        self.follow(runtime.latest(), raising=True)
+
+    def follow(self, wanted: Configuration, *, raising: bool = False) -> None:
+        """Take a configuration version; if a part cannot, go on with the old one and be unready."""
+        old = self.runtime.configuration
+        try:
+            self.runtime.forget_identities()
+            for gateway in self.gateways.values():
+                gateway.configure(wanted)
+        except (StafetError, ValueError) as error:
+            for gateway in self.gateways.values():
+                with suppress(StafetError, ValueError):
+                    gateway.configure(old)
+            if raising:
+                raise
+            self._reasons["configuration"] = f"version {wanted.number} cannot be used here: {error}"
+            _log.error("a configuration cannot be used", version=wanted.number, cause=str(error))
+            return
+        self._reasons.pop("configuration", None)
+        self.runtime.configuration = wanted
+        self.runtime.metrics.config_version.set(wanted.number)
+        self.runtime.on_work()
+
+    def reasons(self) -> list[str]:
+        """Why the node is not ready; empty when it is."""
+        return list(self._reasons.values())
+
+    def _metrics(self) -> bytes:
+        metrics, statistics = self.runtime.metrics, self.runtime.writer.statistics
+        for state, count in self._counts.items():
+            metrics.deliveries.labels(state).set(count)
+        metrics.show_writer(statistics.commits, statistics.commands, statistics.cpu)
+        return metrics.text()
+
+    # -- chores
+
+    def _chores(self) -> list[tuple[str, int, Callable[[], Awaitable[None]]]]:
+        return [
+            ("follow", limits.POLL, self._follow_newest),
+            ("seen", 10 * SECOND, self._be_seen),
+            ("checkpoint", limits.CHECKPOINT, self._checkpoint),
+            ("retention", 60 * MINUTE, self._retain),
+        ]
+
+    async def _repeat(self, every: int, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await work()
+            except StafetError as error:
+                if isinstance(error, Fatal):
+                    raise
+                _log.error("a chore failed; it is tried again", cause=str(error))
+            await asyncio.sleep(every / SECOND)
+
+    async def _follow_newest(self) -> None:
+        number = await self.runtime.read(versions.latest_number)
+        if number > self.runtime.configuration.number:
+            try:
+                self.follow(self.runtime.version(number))
+            except ConfigError as error:
+                self._reasons["configuration"] = str(error)
+
+    def _enter(self, connection: Connection) -> None:
+        now = self.runtime.clock.now()
+        connection.execute(delete(node_table).where(node_table.c.seen_at < now - DAY))
+        values = {"id": self.runtime.boot, "chain": self.runtime.chain, "started_at": now, "seen_at": now}
+        connection.execute(insert(node_table).values(**values, config_version=self.runtime.configuration.number))
+
+    async def _be_seen(self) -> None:
+        runtime = self.runtime
+        mine = update(node_table).where(node_table.c.id == runtime.boot)
+        values = {"seen_at": runtime.clock.now(), "config_version": runtime.configuration.number}
+        await runtime.do(commands.CALL, commands.Call(_execute, (mine.values(**values),)))
+        self._counts = await runtime.read(deliveries.count_by_state)
+        runtime.metrics.alarms.set(await runtime.read(alarms.count_open))
+        try:
+            runtime.demand_space()
+            self._reasons.pop("space", None)
+        except StafetError as error:
+            self._reasons["space"] = str(error)
+        if runtime.engine.dialect.name == "postgresql":
+            await self._compare_clocks()
+
+    async def _compare_clocks(self) -> None:
+        theirs = from_datetime(await self.runtime.read(_database_time))
+        skew = abs(self.runtime.clock.now() - theirs)
+        if skew > limits.SKEW_STOP:
+            raise Fatal(
+                f"clock: {skew // SECOND} s off the database's; leases would lie. Set the clock, then start again"
+            )
+        if skew > limits.SKEW_ALARM:
+            now = self.runtime.clock.now()
+            words = f"this node's clock is {skew / SECOND:.1f} s off the database's"
+            await self.runtime.do(commands.ALARM, Alarm(new_id(now), now, "clock", words))
+
+    async def _checkpoint(self) -> None:
+        key = await asyncio.to_thread(audit.audit_key, self.settings.keys_path)
+        arguments = (self.runtime.boot, self.runtime.clock.now(), key)
+        await self.runtime.do(commands.CALL, commands.Call(audit.add_checkpoint, arguments))
+
+    async def _retain(self) -> None:
+        runtime, now = self.runtime, self.runtime.clock.now()
+        days = {i.id: i.retention_days for i in runtime.configuration.all("integration").values()}
+        default = limits.RETENTION // DAY
+        while objects := await runtime.do(commands.CALL, commands.Call(retention.expire, (days, default, now))):
+            await asyncio.to_thread(self._delete, objects)
+        await runtime.do(commands.CALL, commands.Call(parcels.forget_keys, (now - limits.KEY_WINDOW,)))
+        await runtime.read(self._sweep)
+        within = {i.id: int(i.receipt_within * SECOND) for i in runtime.configuration.all("integration").values()}
+        for parcel_id, integration in await runtime.read(retention.waiting_receipts, within, now):
+            words = f"no receipt for a parcel of {integration} within the agreed time"
+            await runtime.do(commands.ALARM, Alarm(new_id(now), now, "no-receipt", words, parcel_id))
+
+    def _sweep(self, connection: Connection) -> int:
+        with self.runtime.deleting:
+            return retention.sweep(connection, self.runtime.store, self.runtime.clock.now())
+
+    def _delete(self, objects: list[str]) -> None:
+        with self.runtime.deleting:
+            for name in objects:
+                self.runtime.store.delete(name)
+
+
+def _execute(connection: Connection, statement: Any) -> None:
+    connection.execute(statement)
+
+
+def _database_time(connection: Connection) -> Any:
+    return connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+
+
+def serve(settings: NodeSettings, on_ready: Callable[[Node], None] | None = None) -> None:
+    """Run a node until SIGTERM or SIGINT. Raises `Fatal` when it had to stop by itself."""
+
+    async def main() -> None:
+        node = Node(settings)
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, _signalled, node, loop)
+        await node.run(on_ready=(lambda: on_ready(node)) if on_ready else None)
+
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(main())
+
+
+def _signalled(node: Node, loop: asyncio.AbstractEventLoop) -> None:
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(name)  # a second signal ends the process at once
+    node.stop()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,270 @@
+"""What people can ask of a node from the command line, whether it runs (through its local socket) or not (under its lock).
+
+Rule: an operation takes JSON and gives JSON; files go by path. Long ones call ``progress``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from core import backup, commands, config, limits
+from core.commands import Redirect, Settlement, SettlementResult
+from core.config import Configuration
+from core.delivery import Event, State
+from core.description import Description
+from core.errors import NotFound, StaleLease, UsageError
+from core.gateway import Lease
+from core.kernel import NodeKernel, decide, deliveries_for
+from core.ledger import deliveries as queue
+from core.ledger import parcels, versions
+from core.ledger.deliveries import Settle
+from core.ledger.versions import Version
+from core.local import Operation, Progress
+from core.parcel import Item, Key, Parcel, new_id
+from core.runtime import Runtime
+from core.store import Stage
+from core.system import RESIDUAL
+
+_CHUNK = 1024 * 1024
+
+
+class Operations:
+    """The operations of one node. ``changed`` is told of a configuration that has just been stored."""
+
+    def __init__(self, runtime: Runtime, kernel: NodeKernel, changed: Callable[[Configuration], None]) -> None:
+        self._runtime, self._kernel, self._changed = runtime, kernel, changed
+
+    def table(self) -> Mapping[str, Operation]:
+        """All operations by name."""
+        return {
+            "status": self.status,
+            "send": self.send,
+            "take": self.take,
+            "apply": self.apply,
+            "rollback": self.rollback,
+            "resend": self.resend,
+            "backup": self.backup,
+            "rewrap": self.rewrap,
+        }
+
+    async def status(self, _args: Mapping[str, Any], _progress: Progress) -> Any:
+        """Who the node is and what it has to do."""
+        counts = await self._runtime.read(queue.count_by_state)
+        statistics = self._runtime.writer.statistics
+        return {
+            "node": self._runtime.settings.node,
+            "version": self._runtime.configuration.number,
+            "deliveries": counts,
+            "commits": statistics.commits,
+            "commands": statistics.commands,
+            "ledger_cpu": statistics.cpu,
+            "pid": os.getpid(),
+        }
+
+    # -- parcels
+
+    async def send(self, args: Mapping[str, Any], progress: Progress) -> Any:
+        """Accept a parcel made of files: ``paths``, ``sender``, ``integration``, description fields, ``key``."""
+        integration = self._runtime.configuration.all("integration").get(args["integration"])
+        if integration is None:
+            known = ", ".join(sorted(self._runtime.configuration.all("integration"))) or "none"
+            raise UsageError(f"integration: nothing is called {args['integration']!r}; known: {known}")
+        self._runtime.demand_space()
+        stage = Stage(self._runtime.store, self._runtime.ring, new_id(self._runtime.clock.now()), integration.max_size)
+        loop = asyncio.get_running_loop()
+        try:
+            made = await loop.run_in_executor(self._runtime.bulk, self._stage_files, stage, args, integration, progress)
+            parcel, fingerprint = made
+            key = Key(f"local:{parcel.sender}", args["key"]) if args.get("key") else None
+            item = Item(parcel, key, fingerprint, parcel.id.encode(), {"by": "command line"})
+            (acceptance,) = await self._kernel.accept(item)
+        except BaseException:
+            stage.abort()
+            raise
+        return {"parcel": acceptance.parcel_id, "judgement": acceptance.judgement.value}
+
+    def _stage_files(
+        self, stage: Stage, args: Mapping[str, Any], integration: Any, progress: Progress
+    ) -> tuple[Parcel, bytes]:
+        paths = [Path(p) for p in args["paths"]]
+        media_type = args.get("media_type") or "application/octet-stream"
+        total, done, digest = sum(_size(p) for p in paths), 0, hashlib.sha256()
+        payloads = []
+        for path in paths:
+            sink = stage.sink()
+            with path.open("rb") as file:
+                while octets := file.read(_CHUNK):
+                    sink.write(octets)
+                    done += len(octets)
+                    progress({"what": "reading", "done": done, "of": total})
+            payloads.append(sink.finish(name=path.name, media_type=media_type))
+            digest.update(payloads[-1].sha256)
+        fields = {
+            "type": integration.types[0],
+            "sender": args["sender"],
+            "sensitivity": integration.sensitivity,
+            "priority": integration.priority,
+            "degree": integration.degree,
+            **args.get("description", {}),
+        }
+        description = Description.model_validate(
+            {
+                **Description.parse(json.dumps(fields)).model_dump(),
+                "media_type": media_type,
+                "size": done,
+                "digest": payloads[0].sha256.hex(),
+            }
+        )
+        now, number = self._runtime.clock.now(), self._runtime.configuration.number
+        parcel = Parcel(
+            stage.parcel_id,
+            args["sender"],
+            args["integration"],
+            description,
+            tuple(payloads),
+            now,
+            stage.key_id,
+            stage.wrapped_key,
+            number,
+        )
+        return parcel, digest.digest() + description.model_dump_json(exclude={"size", "digest"}).encode()
+
+    async def take(self, args: Mapping[str, Any], progress: Progress) -> Any:
+        """Pull parcels for ``system`` into the folder ``out`` and acknowledge each once its files are there."""
+        system = args["system"]
+        if system not in self._runtime.configuration.all("system"):
+            known = ", ".join(sorted(self._runtime.configuration.all("system"))) or "none"
+            raise UsageError(f"system: nothing is called {system!r}; known: {known}")
+        wait = int(args.get("wait", 0) * 1_000_000)
+        leases = await self._kernel.pull(system, limit=int(args.get("limit", 10)), wait=wait)
+        loop = asyncio.get_running_loop()
+        taken = []
+        for lease in leases:
+            out = Path(args["out"])
+            files = await loop.run_in_executor(self._runtime.bulk, self._write_files, lease, out, progress)
+            try:
+                await self._kernel.ack(lease)
+            except StaleLease:
+                continue
+            taken.append({"parcel": lease.parcel.id, "integration": lease.parcel.integration, "files": files})
+        return taken
+
+    def _write_files(self, lease: Lease, out: Path, progress: Progress) -> list[str]:
+        """Write payloads beside each other; the parcel's id goes first, so that names never clash."""
+        out.mkdir(parents=True, exist_ok=True)
+        files = []
+        for index, payload in enumerate(lease.parcel.payloads):
+            name = "".join(c if c.isalnum() or c in "._-" else "_" for c in Path(payload.name).name)[-120:]
+            target = out / f"{lease.parcel.id}-{index}-{name or 'payload'}"
+            part, done = target.with_suffix(target.suffix + ".part"), 0
+            with part.open("wb") as file:
+                for chunk in self._kernel.read_now(lease.parcel, payload):
+                    file.write(chunk)
+                    done += len(chunk)
+                    progress({"what": "writing", "done": done, "of": payload.size})
+            part.rename(target)
+            files.append(str(target))
+        return files
+
+    async def resend(self, args: Mapping[str, Any], _progress: Progress) -> Any:
+        """Send a parcel's or delivery's failed deliveries again, or everything ``held``; residual ones are routed anew."""
+        rows = await self._runtime.read(_resendable, args.get("reference", ""), bool(args.get("held")))
+        if not rows:
+            raise NotFound(
+                f"nothing to send again: no parcel or delivery {args.get('reference', '')!r} in such a state"
+            )
+        done, now = [], self._runtime.clock.now()
+        for row in rows:
+            if row.receiver == RESIDUAL:
+                done.append(await self._route_again(row))
+                continue
+            event = Event.RELEASE if row.state == State.HELD.value else Event.RESEND
+            settle = Settle(row.id, event, now, due_at=now, code="", reason=args.get("why", ""))
+            result: SettlementResult = await self._runtime.do(commands.SETTLE, Settlement(settle, {"by": args["who"]}))
+            state = result.settled.after.value if result.settled else "unknown"
+            done.append({"delivery": row.id, "receiver": row.receiver, "state": state})
+        self._runtime.on_work()
+        return done
+
+    async def _route_again(self, row: Any) -> Any:
+        parcel, now = await self._runtime.read(parcels.load, row.parcel_id), self._runtime.clock.now()
+        decision = decide(self._runtime.configuration, parcel, now)
+        if not decision.route:
+            return {"delivery": row.id, "receiver": RESIDUAL, "state": "held", "cause": decision.cause}
+        made = deliveries_for(parcel, decision, self._runtime.configuration.number, now)
+        await self._runtime.do(commands.REDIRECT, Redirect(row.id, made, now))
+        self._runtime.on_mail([d.receiver for d in made if not d.gateway])
+        return {"delivery": row.id, "receiver": made[0].receiver, "state": "ready", "route": decision.route}
+
+    # -- configuration
+
+    async def apply(self, args: Mapping[str, Any], _progress: Progress) -> Any:
+        """Check a directory whole, store it as the next version, and follow it."""
+        catalogue = self._runtime.catalogue
+        root = Path(args["directory"])
+        loop = asyncio.get_running_loop()
+        try:
+            wanted = await loop.run_in_executor(None, config.load, root, catalogue.kinds, catalogue.checks)
+        except ExceptionGroup as group:
+            raise UsageError("\n".join(str(problem) for problem in group.exceptions)) from None
+        changes = config.plan(self._runtime.configuration, wanted)
+        if not changes:
+            return {"version": self._runtime.configuration.number, "changes": []}
+        number = await self._store(wanted.to_json(), args["who"], args["why"])
+        return {"version": number, "changes": [[c.what, c.kind, c.id] for c in changes]}
+
+    async def rollback(self, args: Mapping[str, Any], _progress: Progress) -> Any:
+        """Store an old version's content as the next version, and follow it."""
+        old = await self._runtime.read(versions.get, int(args["number"]))
+        if old is None:
+            raise NotFound(f"there is no configuration version {args['number']}")
+        self._runtime.version(old.number)
+        number = await self._store(old.content, args["who"], args["why"] or f"back to version {old.number}")
+        return {"version": number, "as": old.number}
+
+    async def _store(self, content: str, who: str, why: str) -> int:
+        version = Version(0, self._runtime.clock.now(), who[:255], why[:1024], content)
+        number: int = await self._runtime.do(commands.VERSION, version)
+        self._changed(Configuration.from_json(content, self._runtime.catalogue.kinds, number))
+        return number
+
+    # -- keeping
+
+    async def backup(self, args: Mapping[str, Any], progress: Progress) -> Any:
+        """Copy ledger and store into ``directory`` while work goes on; deletion pauses."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(None, backup.make, self._runtime, Path(args["directory"]), progress)
+
+    async def rewrap(self, _args: Mapping[str, Any], progress: Progress) -> Any:
+        """Wrap every data key under the newest key-encryption key."""
+        done = 0
+        while rows := await self._runtime.read(parcels.under_older_keys, self._runtime.ring.current, 500):
+            fresh = [(r.id, *self._runtime.ring.rewrap(r.wrapped_key, r.key_id)) for r in rows]
+            await self._runtime.do(commands.CALL, commands.Call(parcels.rewrap, (fresh,)))
+            done += len(rows)
+            progress({"what": "rewrapping", "done": done, "of": 0})
+        return {"rewrapped": done, "key": self._runtime.ring.current}
+
+
+def _resendable(connection: Any, reference: str, held: bool) -> Sequence[Any]:
+    if held:
+        return queue.in_state(connection, State.HELD, limits.CLAIM_BATCH * 1000)
+    rows = queue.of_parcel(connection, reference)
+    if not rows:
+        one = queue.row(connection, reference)
+        rows = [one] if one is not None else []
+    states = {State.FAILED, State.REJECTED, State.QUARANTINED, State.HELD, State.DELIVERED}
+    return [row for row in rows if State(row.state) in states]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None

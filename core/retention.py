@@ -1,0 +1,95 @@
+"""Retention: what is deleted when, and the sweep of objects nobody refers to.
+
+Rules:
+
+1. When an integration's retention has passed and every delivery of a parcel is settled, its octets, description, evidence octets
+   and personal trace parts go; ids, codes, levels and digests stay, and the chain stays verifiable [R106].
+2. An object that no row refers to is removed only when it is older than the longest permitted transfer: until then it may
+   belong to a parcel being put together.
+3. A backup in progress pauses all deletion.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from sqlalchemy import Connection, delete, func, select, update
+
+from core.clock import DAY, Micros
+from core.delivery import OPEN_STATES, State
+from core.ledger.parcels import referenced
+from core.ledger.tables import delivery, frozen, inline_payload, parcel, payload, receipt, trace
+from core.limits import TRANSFER
+from core.store import FileStore
+
+_BATCH = 200
+_UNSETTLED = [s.value for s in (*OPEN_STATES, State.HELD)]
+
+
+def expire(connection: Connection, days: Mapping[str, int], default_days: int, now: Micros) -> list[str]:
+    """Empty what has been kept long enough; gives the objects that may be deleted once this is committed."""
+    open_parcels = select(delivery.c.parcel_id).where(delivery.c.state.in_(_UNSETTLED))
+    query = select(parcel.c.id, parcel.c.integration, parcel.c.accepted_at).where(
+        parcel.c.wrapped_key != b"",
+        parcel.c.accepted_at < now - min([default_days, *days.values()]) * DAY,
+        parcel.c.id.not_in(open_parcels),
+    )
+    rows = connection.execute(query.order_by(parcel.c.accepted_at).limit(_BATCH)).all()
+    gone = [r.id for r in rows if r.accepted_at < now - days.get(r.integration, default_days) * DAY]
+    if not gone:
+        return []
+    objects = _objects(connection, gone)
+    ids = select(delivery.c.id).where(delivery.c.parcel_id.in_(gone))
+    connection.execute(delete(inline_payload).where(inline_payload.c.parcel_id.in_(gone)))
+    connection.execute(update(payload).where(payload.c.parcel_id.in_(gone)).values(object_id=None, name=""))
+    connection.execute(delete(frozen).where(frozen.c.delivery_id.in_(ids)))
+    connection.execute(update(receipt).where(receipt.c.delivery_id.in_(ids)).values(raw=b""))
+    connection.execute(update(trace).where(trace.c.parcel_id.in_(gone)).values(personal=None, salt=None))
+    emptied = {"description": "{}", "sealed_subjects": None, "wrapped_key": b""}
+    connection.execute(update(parcel).where(parcel.c.id.in_(gone)).values(**emptied))
+    return objects
+
+
+def _objects(connection: Connection, parcels: list[str]) -> list[str]:
+    own = select(payload.c.object_id).where(payload.c.parcel_id.in_(parcels), payload.c.object_id.is_not(None))
+    objects = [str(name) for name in connection.execute(own).scalars()]
+    kept = select(frozen.c.objects).join(delivery, delivery.c.id == frozen.c.delivery_id)
+    for listed in connection.execute(kept.where(delivery.c.parcel_id.in_(parcels))).scalars():
+        objects += json.loads(listed)
+    return objects
+
+
+def kept_for_deliveries(connection: Connection) -> set[str]:
+    """Objects that wires of unsettled deliveries need."""
+    query = select(frozen.c.objects).join(delivery, delivery.c.id == frozen.c.delivery_id)
+    found: set[str] = set()
+    for listed in connection.execute(query.where(delivery.c.state.in_(_UNSETTLED), frozen.c.objects != "[]")).scalars():
+        found.update(json.loads(listed))
+    return found
+
+
+def sweep(connection: Connection, store: FileStore, now: Micros) -> int:
+    """Delete objects that nobody refers to and that are too old to be on their way; gives how many."""
+    kept = kept_for_deliveries(connection)
+    old = [name for name, changed in store.ids() if changed < now - TRANSFER and name not in kept]
+    removed = 0
+    for start in range(0, len(old), _BATCH):
+        batch = old[start : start + _BATCH]
+        needed = referenced(connection, batch)
+        for name in batch:
+            if name not in needed:
+                store.delete(name)
+                removed += 1
+    return removed
+
+
+def waiting_receipts(connection: Connection, within: Mapping[str, Micros], now: Micros) -> list[tuple[str, str]]:
+    """Parcels whose evidence should have come by now: (parcel id, integration)."""
+    query = (
+        select(parcel.c.id, parcel.c.integration, func.max(parcel.c.accepted_at).label("at"))
+        .join(delivery, delivery.c.parcel_id == parcel.c.id)
+        .where(delivery.c.state == State.AWAITING.value)
+        .group_by(parcel.c.id, parcel.c.integration)
+    )
+    return [(r.id, r.integration) for r in connection.execute(query) if r.at + within.get(r.integration, DAY) < now]

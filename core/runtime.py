@@ -1,0 +1,199 @@
+"""What one process holds of a node: settings, keys, store, ledger, writer, current configuration.
+
+A running node and a command that finds no node running both open one; whoever does so holds the node's lock, so that one process
+alone writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+from sqlalchemy import Engine
+
+from core import config, log
+from core.clock import SECOND, Clock, Micros, SystemClock
+from core.config import Configuration
+from core.errors import ConfigError, NotFound, Overloaded
+from core.gateway import load_gateways
+from core.keys import KeyRing
+from core.ledger import versions
+from core.ledger.engine import NodeLock, open_engine, upgrade
+from core.metrics import Metrics
+from core.parcel import new_id
+from core.settings import NodeSettings
+from core.store import FileStore
+from core.trust import Identity, load_identity
+from core.writer import Kind, Writer
+
+T = TypeVar("T")
+_log = log.get("runtime")
+
+
+class Catalogue:
+    """The installed gateways and the document kinds that all of Stafet's parts know."""
+
+    def __init__(self, gateways: Mapping[str, Any] | None = None) -> None:
+        self.gateways = dict(gateways) if gateways is not None else load_gateways()
+
+    @cached_property
+    def kinds(self) -> dict[str, type[BaseModel]]:
+        """Kind → model, of the kernel and of every installed gateway."""
+        kinds = dict(config.KERNEL_KINDS)
+        for gateway in self.gateways.values():
+            kinds.update(gateway.kinds)
+        return kinds
+
+    @property
+    def checks(self) -> list[config.Check]:
+        """Every installed gateway's own check."""
+        return [*(gateway.check for gateway in self.gateways.values()), self._targets]
+
+    def _targets(self, configuration: Configuration) -> Sequence[config.Problem]:
+        """That routes name gateways that are installed."""
+        return [
+            config.Problem(
+                "route",
+                route.id,
+                f"to.{index}.gateway",
+                f"no installed gateway is called {target.gateway!r}",
+                f"installed: {', '.join(sorted(self.gateways))}",
+            )
+            for route in configuration.all("route").values()
+            for index, target in enumerate(route.to)
+            if target.gateway and target.gateway not in self.gateways
+        ]
+
+    def explain(self, code: str) -> str:
+        """What a code means, asked of every gateway."""
+        return next((words for g in self.gateways.values() if (words := g.explain(code))), "")
+
+
+class Runtime:
+    """Opened by `Runtime.open`; `close` commits what waits. ``fatal`` is set when the node must stop."""
+
+    def __init__(
+        self,
+        settings: NodeSettings,
+        clock: Clock,
+        catalogue: Catalogue,
+        engine: Engine,
+        reader: Engine,
+        lock: NodeLock,
+    ) -> None:
+        self.settings, self.clock, self.catalogue = settings, clock, catalogue
+        self.engine, self.reader, self._lock = engine, reader, lock
+        self.ring = KeyRing(settings.keys_path)
+        self.store = FileStore(settings.store_path)
+        self.metrics = Metrics()
+        self.boot = new_id(clock.now())
+        self.chain = f"{settings.node}.{self.boot[:12]}"[:64]
+        self.configuration: Configuration = config.EMPTY
+        self.fatal: BaseException | None = None
+        self.on_fatal: Callable[[BaseException], None] = lambda error: None
+        self.on_work: Callable[[], None] = lambda: None
+        self.on_mail: Callable[[Sequence[str]], None] = lambda systems: None
+        self.deleting = threading.Lock()
+        """Held by whoever deletes objects; a backup holds it while it copies."""
+        self.bulk = ThreadPoolExecutor(4, "bulk")
+        self.private = ThreadPoolExecutor(2, "private-key")
+        self.reading = ThreadPoolExecutor(2, "ledger-read")
+        self._identities: dict[str, Identity] = {}
+        self._free: tuple[Micros, int] = (0, 0)
+        self.writer = Writer(engine, self.chain, self._on_writer_death)
+
+    @classmethod
+    def open(cls, settings: NodeSettings, *, clock: Clock | None = None, catalogue: Catalogue | None = None) -> Runtime:
+        """Take the node's lock, bring the schema up, start the writer. Raises `Fatal` with what to do."""
+        settings.data_path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = NodeLock(settings.lock_path)
+        try:
+            engine = open_engine(settings.database_url)
+            upgrade(engine)
+            reader = open_engine(settings.database_url, read_only=True)
+            runtime = cls(settings, clock or SystemClock(), catalogue or Catalogue(), engine, reader, lock)
+        except BaseException:
+            lock.release()
+            raise
+        runtime.writer.start()
+        return runtime
+
+    def _on_writer_death(self, error: BaseException) -> None:
+        self.fatal = error
+        _log.error("the ledger's writer has stopped", cause=str(error))
+        self.on_fatal(error)
+
+    def close(self) -> None:
+        """Commit what waits and let go of everything."""
+        self.writer.close()
+        for pool in (self.bulk, self.private, self.reading):
+            pool.shutdown(wait=True)
+        self.engine.dispose()
+        self.reader.dispose()
+        self._lock.release()
+
+    # -- asking
+
+    async def do(self, kind: Kind, item: Any) -> Any:
+        """Hand a command to the writer and wait until it is committed."""
+        return await self.writer.do(kind, item)
+
+    async def read(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run a query in a thread, read-only."""
+        return await asyncio.get_running_loop().run_in_executor(self.reading, self.read_now, function, *arguments)
+
+    def read_now(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run a query here and now."""
+        with self.reader.connect() as connection:
+            return function(connection, *arguments)
+
+    def identity(self, name: str) -> Identity:
+        """A private key by name, read once. Raises `Fatal`."""
+        found = self._identities.get(name)
+        if found is None:
+            found = self._identities[name] = load_identity(self.settings.keys_path, name)
+        return found
+
+    def forget_identities(self) -> None:
+        """Read key files again when next asked: after a new configuration or an import."""
+        self._identities.clear()
+
+    def demand_space(self) -> None:
+        """Raises `Overloaded` below the free-space reserve; looks at the disk at most once a second."""
+        reserve = self.settings.free_space_reserve
+        now = self.clock.now()
+        if now - self._free[0] > SECOND:
+            self._free = (now, self.store.free())
+            self.metrics.free_bytes.set(self._free[1])
+        if self._free[1] < reserve:
+            raise Overloaded(
+                f"free space {self._free[1] >> 20} MiB is below the reserve of {reserve >> 20} MiB", 60 * SECOND
+            )
+
+    # -- configuration
+
+    def version(self, number: int) -> Configuration:
+        """A stored configuration version. Raises `NotFound`, `ConfigError`."""
+        if number == 0:
+            return config.EMPTY
+        stored = self.read_now(versions.get, number)
+        if stored is None:
+            raise NotFound(f"there is no configuration version {number}")
+        return Configuration.from_json(stored.content, self.catalogue.kinds, number)
+
+    def latest(self) -> Configuration:
+        """The newest configuration version."""
+        return self.version(self.read_now(versions.latest_number))
+
+
+def read_only_engine(settings: NodeSettings) -> Engine:
+    """The ledger for commands that only look. Raises `ConfigError` when there is none yet."""
+    url = settings.database_url
+    if url.startswith("sqlite:///") and not settings.path(type(settings.data)(url.removeprefix("sqlite:///"))).exists():
+        raise ConfigError(str(settings.data_path), "", "has no ledger yet", "start the node with `stafet up`")
+    return open_engine(url, read_only=True)
