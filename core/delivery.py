@@ -88,8 +88,14 @@ TABLE: dict[tuple[State, Event], State] = {
     (_S.REJECTED, _E.BUSINESS_FAILED): _S.REJECTED,
     (_S.ACCEPTED, _E.ACKNOWLEDGED): _S.ACCEPTED,
     (_S.REJECTED, _E.ACKNOWLEDGED): _S.REJECTED,
-    # An attempt may report after a receipt has settled its delivery: the report no longer matters.
+    # An attempt may report after a receipt has settled or failed its delivery: the report no longer matters.
     **{(s, e): s for s in _SETTLED for e in (_E.RETRY, _E.SENT, _E.EXHAUSTED, _E.REFUSED, _E.DIED)},
+    **{(_S.FAILED, e): _S.FAILED for e in (_E.RETRY, _E.SENT, _E.EXHAUSTED, _E.DIED)},
+    # An attempt may report after somebody held its delivery: what was sent was sent, what failed stays held.
+    (_S.HELD, _E.RETRY): _S.HELD,
+    (_S.HELD, _E.SENT): _S.AWAITING,
+    (_S.HELD, _E.EXHAUSTED): _S.FAILED,
+    (_S.HELD, _E.DIED): _S.HELD,
 }
 
 OPEN_STATES = frozenset(_OPEN)

@@ -89,12 +89,22 @@ def database_url(request: pytest.FixtureRequest) -> str:
     return url
 
 
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    """An open ledger of either kind with its tables in place."""
+def _open(url: str) -> Iterator[Engine]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        opened = open_engine(database_url)
+        opened = open_engine(url)
     upgrade(opened)
     yield opened
     opened.dispose()
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """An open ledger of either kind with its tables in place."""
+    yield from _open(database_url)
+
+
+@pytest.fixture
+def sqlite_engine(sqlite_url: str) -> Iterator[Engine]:
+    """An open SQLite ledger, for tests where the database does not matter."""
+    yield from _open(sqlite_url)

@@ -13,15 +13,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, bindparam, func, insert, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from core import limits
 from core.clock import Micros
 from core.delivery import OPEN_STATES, Delivery, Event, Frozen, State, advance, event_of
+from core.errors import Conflict
 from core.gateway import Outcome
+from core.ledger.lanes import RANK, by_lane
 from core.ledger.tables import delivery, frozen, outside_id, receipt
 from core.receipt import Receipt
 
@@ -105,21 +108,15 @@ def row_of(item: Delivery) -> dict[str, Any]:
     }
 
 
-def lane_shares(limit: int) -> tuple[tuple[str, int], ...]:
-    """How many each lane may take first: urgent most, bulk never below a tenth; what is left over is taken in lane order."""
-    bulk = max(1, limit // limits.BULK_SHARE) if limit > 1 else 0
-    return (("urgent", limit - bulk), ("normal", limit - bulk), ("bulk", limit))
-
-
 def claim(connection: Connection, wanted: Claim) -> Claimed:
     """Take due deliveries under a lease."""
     statement = _CLAIM[connection.dialect.name]
-    taken: list[Row[Any]] = []
-    for lane, share in lane_shares(wanted.limit):
-        room = min(share, wanted.limit) - len(taken)
-        if room > 0:
-            values = {"lane": lane, "now": wanted.now, "until": wanted.until, "owner": wanted.owner, "limit": room}
-            taken += list(connection.execute(statement, values))
+    values = {"now": wanted.now, "until": wanted.until, "owner": wanted.owner}
+
+    def take(lane: str, room: int) -> list[Row[Any]]:
+        return list(connection.execute(statement, {**values, "lane": lane, "limit": room}))
+
+    taken = by_lane(wanted.limit, wanted.now, take)
     dangerous = [row for row in taken if row.deaths >= limits.SILENT_DEATHS]
     if dangerous:
         connection.execute(
@@ -134,7 +131,8 @@ def claim(connection: Connection, wanted: Claim) -> Claimed:
         )
     ill = {row.id for row in dangerous}
     return Claimed(
-        tuple(from_row(row) for row in taken if row.id not in ill), tuple(from_row(row) for row in dangerous)
+        tuple(from_row(row) for row in taken if row.id not in ill),
+        tuple(replace(from_row(row), state=State.QUARANTINED) for row in dangerous),
     )
 
 
@@ -149,52 +147,76 @@ class PullClaim:
 
 
 def claim_pull(connection: Connection, wanted: PullClaim) -> list[Delivery]:
-    """Lend a pulling system's due deliveries, urgent first."""
-    order = {"urgent": 0, "normal": 1, "bulk": 2}
-    query = (
-        select(delivery.c.id, delivery.c.lane, delivery.c.due_at)
-        .where(
-            delivery.c.receiver == wanted.system,
-            delivery.c.gateway == "",
-            delivery.c.state == State.READY.value,
-            delivery.c.due_at <= wanted.now,
+    """Lend a pulling system's due deliveries: lanes as in `claim`, urgent first."""
+
+    def take(lane: str, room: int) -> list[Row[Any]]:
+        query = (
+            select(delivery.c.id)
+            .where(
+                delivery.c.receiver == wanted.system,
+                delivery.c.gateway == "",
+                delivery.c.state == State.READY.value,
+                delivery.c.lane == lane,
+                delivery.c.due_at <= wanted.now,
+            )
+            .order_by(delivery.c.due_at)
+            .limit(room)
         )
-        .order_by(delivery.c.due_at)
-        .limit(wanted.limit * 2)
-    )
-    if connection.dialect.name == "postgresql":
-        query = query.with_for_update(skip_locked=True)
-    rows = sorted(connection.execute(query), key=lambda r: (order.get(r.lane, 1), r.due_at))[: wanted.limit]
-    if not rows:
-        return []
-    taken = (
-        update(delivery)
-        .where(delivery.c.id.in_([r.id for r in rows]))
-        .values(
-            epoch=delivery.c.epoch + 1,
-            attempts=delivery.c.attempts + 1,
-            due_at=wanted.until,
-            lease_owner=wanted.system,
+        if connection.dialect.name == "postgresql":
+            query = query.with_for_update(skip_locked=True)
+        ids = list(connection.execute(query).scalars())
+        return (
+            list(connection.execute(_LEND, {"ids": ids, "until": wanted.until, "owner": wanted.system})) if ids else []
         )
-        .returning(delivery)
+
+    taken = [from_row(row) for row in by_lane(wanted.limit, wanted.now, take)]
+    return sorted(taken, key=lambda d: (RANK[d.lane], d.id))
+
+
+_LEND: Final = (
+    update(delivery)
+    .where(delivery.c.id.in_(bindparam("ids", expanding=True)))
+    .values(
+        epoch=delivery.c.epoch + 1,
+        attempts=delivery.c.attempts + 1,
+        due_at=bindparam("until"),
+        lease_owner=bindparam("owner"),
     )
-    return sorted((from_row(r) for r in connection.execute(taken)), key=lambda d: d.id)
+    .returning(delivery)
+)
 
 
 # --- freezing ---------------------------------------------------------------------------------------------------------
 
 _FREEZE: Final = insert(frozen)
-_NAME: Final = insert(outside_id)
 
 
 def freeze_many(connection: Connection, batch: Sequence[Frozen]) -> list[None]:
-    """Commit what will be sent and the names receipts may use for it."""
+    """Commit what will be sent and the names receipts may use for it. Raises `Conflict` for another delivery's name.
+
+    The same delivery may keep a name: when only the encryption layer is made anew, the signed octets stay.
+    """
     connection.execute(
         _FREEZE,
         [{"delivery_id": f.delivery_id, "at": f.at, "wire": f.wire, "objects": json.dumps(f.objects)} for f in batch],
     )
-    connection.execute(_NAME, [{"value": v, "delivery_id": f.delivery_id} for f in batch for v in f.outside_ids])
+    names = [{"value": v, "delivery_id": f.delivery_id} for f in batch for v in f.outside_ids]
+    if names:
+        _name(connection, names)
     return [None] * len(batch)
+
+
+def _name(connection: Connection, names: Sequence[dict[str, str]]) -> None:
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(outside_id).on_conflict_do_nothing().returning(outside_id.c.value)
+    made = set(connection.execute(statement, names).scalars())
+    if len(made) == len(names):
+        return
+    query = select(outside_id).where(outside_id.c.value.in_([n["value"] for n in names]))
+    owners = {row.value: row.delivery_id for row in connection.execute(query)}
+    for name in names:
+        if owners[name["value"]] != name["delivery_id"]:
+            raise Conflict(f"outside name {name['value']!r}: another delivery has it; a receipt could not tell whose")
 
 
 def newest_frozen(connection: Connection, delivery_id: str) -> Frozen | None:

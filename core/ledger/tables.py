@@ -104,7 +104,7 @@ delivery = Table(
     Column("last_reason", String(1024), nullable=False),
     Column("settled_at", BigInteger),
     Index("ix_delivery_due", "state", "lane", "due_at"),
-    Index("ix_delivery_receiver", "receiver", "state", "due_at"),
+    Index("ix_delivery_receiver", "receiver", "state", "lane", "due_at"),
 )
 
 frozen = Table(
