@@ -42,8 +42,11 @@ class Response:
 def client_context(
     anchors: str | None, client_chain: str | None = None, client_key: str | None = None
 ) -> ssl.SSLContext:
-    """A client's TLS context: 1.2 or newer, host name checked, own anchors when given, own certificate for mutual TLS."""
-    context = ssl.create_default_context(cafile=anchors)
+    """A client's TLS context: 1.2 or newer, host name checked, own certificate for mutual TLS.
+
+    ``anchors`` are certificates in PEM, believed instead of the system's own; the others are paths.
+    """
+    context = ssl.create_default_context(cadata=anchors)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if client_chain:
         context.load_cert_chain(client_chain, client_key)

@@ -37,8 +37,6 @@ class Outcome:
     code: str = ""
     reason: str = ""
     retry_after: Micros | None = None
-    free_retry: bool = False
-    """The attempt never reached the far side's application (a stale connection): it does not count."""
     note: Mapping[str, str] = field(default_factory=dict)
     spent: tuple[str, ...] = ()
     """Objects of the store that were kept for repeating this attempt, and are not needed once the delivery is settled."""
@@ -88,7 +86,11 @@ class Gateway(Protocol):
         ...
 
     async def run(self) -> None:
-        """Serve until cancelled."""
+        """Serve until cancelled; what was begun is answered first. Attempts go on until `close`."""
+        ...
+
+    async def close(self) -> None:
+        """Everything has drained: let go of connections."""
         ...
 
     async def deliver(self, delivery: Delivery, parcel: Parcel) -> Outcome:

@@ -3,7 +3,7 @@
 Rules:
 
 1. Start: lock → schema → writer → configuration → gateways → dispatcher → local socket. Anything unsafe stops it with the reason.
-2. SIGTERM drains: no new work, attempts in flight finish, what waits is committed, then it ends with 0. A second signal ends at once.
+2. SIGTERM drains: no new work, attempts in flight finish, what waits is committed; a second signal ends it at once.
 3. A node that cannot load the newest configuration keeps running the one it has, says so, and is not ready.
 4. A failed fsync or a commit whose fate is unknown ends the process (exit code 5); its leases end by themselves.
 """
@@ -129,6 +129,8 @@ class Node:
         with suppress(TimeoutError):
             async with asyncio.timeout(limits.DRAIN / SECOND):
                 await asyncio.gather(*tasks, return_exceptions=True)
+        for gateway in self.gateways.values():
+            await gateway.close()
         if self._health:
             await asyncio.to_thread(self._health.stop)
         await asyncio.to_thread(self.runtime.close)

@@ -1,0 +1,54 @@
+"""Signals we send: a receipt or an error, signed like everything else [AS4 §5.1.8, eD1.15 §1.4.2.7].
+
+Rule: a signal is made once, as octets; the private-key operation is a callable, so that a caller can run all of it in a thread.
+"""
+
+from __future__ import annotations
+
+import os
+
+from cryptography import x509
+
+from accesspoint.ebms import body_xml, envelope_xml, signal_xml
+from accesspoint.errors import EbmsError, SoapFault
+from accesspoint.outbound import Entropy, Sign
+from accesspoint.profiles import Profile
+from accesspoint.receipts import error_xml
+from accesspoint.tokens import Form
+from accesspoint.wss import local_references, security_xml, signed_info
+from accesspoint.xmltext import text
+
+
+def signed_signal(
+    content: bytes,
+    *,
+    message_id: str,
+    timestamp: int,
+    reference: str | None,
+    profile: Profile,
+    certificate: x509.Certificate,
+    form: Form,
+    sign: Sign,
+    entropy: Entropy = os.urandom,
+) -> bytes:
+    """A whole SOAP envelope around ``content`` (a canonical receipt or error), signed over Messaging and Body."""
+    mark = entropy(8).hex()
+    messaging = signal_xml(message_id, timestamp, reference, content, f"m-{mark}")
+    body = body_xml(f"b-{mark}")
+    info = signed_info(profile, local_references(messaging, f"m-{mark}", body, f"b-{mark}"))
+    return envelope_xml(security_xml(info, sign(info), certificate, form, f"s-{mark}"), messaging, body)
+
+
+def unsigned_error(error: EbmsError, *, message_id: str, timestamp: int) -> bytes:
+    """An error for somebody we do not know: there is no agreement to sign it under."""
+    messaging = signal_xml(message_id, timestamp, error.ref_to_message_id or None, error_xml(error), "m-error")
+    return envelope_xml(b"", messaging, body_xml("b-error"))
+
+
+def fault_envelope(fault: SoapFault) -> bytes:
+    """A SOAP 1.2 fault: not even an ebMS message, so not even an ebMS error."""
+    body = (
+        "<S12:Body><S12:Fault><S12:Code><S12:Value>S12:%s</S12:Value></S12:Code><S12:Reason>"
+        '<S12:Text xml:lang="en">%s</S12:Text></S12:Reason></S12:Fault></S12:Body>'
+    ) % (fault.code, text(fault.reason).decode())
+    return envelope_xml(b"", b"", body.encode()).replace(b"<S12:Header></S12:Header>", b"")

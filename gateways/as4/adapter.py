@@ -1,0 +1,124 @@
+"""The AS4 gateway: the kernel on one side, one access point's protocol on the other."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import BaseModel
+
+from accesspoint.client import Client
+from accesspoint.server import Server, server_context
+from core import log
+from core.config import EMPTY, Configuration, Problem
+from core.delivery import Delivery
+from core.errors import ConfigError
+from core.gateway import Kernel, Outcome
+from core.parcel import Parcel
+from core.schedule import RetryPlan
+from gateways.as4 import checks
+from gateways.as4.partners import Partners, build
+from gateways.as4.receiving import Reception
+from gateways.as4.sending import Sender
+from gateways.as4.settings import Listen, Partner, Party
+
+_log = log.get("as4")
+
+
+class As4Gateway:
+    """Serves one endpoint and sends to all partners; see `core.gateway.Gateway`."""
+
+    name: ClassVar[str] = "as4"
+    kinds: ClassVar[Mapping[str, type[BaseModel]]] = {"as4.party": Party, "as4.partner": Partner}
+    Settings: ClassVar[type[BaseModel]] = Listen
+
+    def __init__(self, kernel: Kernel, settings: Listen) -> None:
+        if settings.tls_key is None and not settings.behind_proxy:
+            raise ConfigError(
+                "node.yaml",
+                "gateways.as4.tls_key",
+                "is missing: the endpoint would be plain HTTP",
+                "name the server key, or say behind_proxy: true when TLS ends in front of this node",
+            )
+        self._kernel, self._settings = kernel, settings
+        self._configuration, self._partners = EMPTY, Partners((), kernel.clock)
+        self._threads = ThreadPoolExecutor(max(2, os.cpu_count() or 2), "as4")
+        self._server: Server | None = None
+        self._sender: Sender | None = None
+        self._client: Client | None = None
+        self._started = asyncio.Event()
+
+    @classmethod
+    def check(cls, configuration: Configuration) -> Iterable[Problem]:
+        """What is wrong between documents."""
+        return checks.check(configuration)
+
+    @classmethod
+    def explain(cls, code: str) -> str:
+        """What a code means to a newcomer."""
+        return checks.explain(code)
+
+    def configure(self, configuration: Configuration) -> None:
+        """Make all partners anew; the old ones stay in force when one cannot be made."""
+        self._partners = build(configuration, self._kernel.identity, self._kernel.clock)
+        self._configuration = configuration
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, once it does."""
+        return self._server.port if self._server else 0
+
+    def _tls(self) -> ssl.SSLContext | None:
+        settings = self._settings
+        if settings.tls_key is None:
+            return None
+        path = str(self._kernel.identity(settings.tls_key).path)
+        if settings.client_anchors and not Path(settings.client_anchors).exists():
+            raise ConfigError("node.yaml", "gateways.as4.client_anchors", f"{settings.client_anchors} is not there")
+        return server_context(path, path, settings.client_anchors, demand_client=settings.demand_client_certificate)
+
+    async def run(self) -> None:
+        """Serve until cancelled; what has begun is finished first."""
+        settings = self._settings
+        reception = Reception(
+            self._kernel, settings.path, lambda: self._partners, lambda: self._configuration, self._threads
+        )
+        self._client = client = Client()
+        self._server = Server(reception.handle, settings.host, settings.port, self._tls(), self._bug)
+        self._sender = Sender(self._kernel, client, lambda: self._partners, self._threads)
+        try:
+            await self._server.start()
+        except OSError as error:
+            cause = f"cannot listen on {settings.host}:{settings.port}: {error.strerror}"
+            raise ConfigError("node.yaml", "gateways.as4.port", cause, "choose another port") from None
+        _log.info("listening", host=settings.host, port=self._server.port, path=settings.path)
+        self._started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.shield(self._server.stop())
+
+    async def close(self) -> None:
+        """Everything has drained: let go of the connections to partners."""
+        if self._client:
+            await self._client.close()
+        self._threads.shutdown(wait=False)
+
+    def _bug(self, error: BaseException) -> None:
+        _log.error("a request met an error nobody documents", exc_info=error)
+
+    async def deliver(self, delivery: Delivery, parcel: Parcel) -> Outcome:
+        """One attempt."""
+        await self._started.wait()
+        assert self._sender is not None
+        return await self._sender.deliver(delivery, parcel)
+
+    def retry_plan(self, delivery: Delivery) -> RetryPlan:
+        """The partner's own plan."""
+        neighbour = self._partners.by_id.get(delivery.destination)
+        return neighbour.retry if neighbour else RetryPlan()

@@ -1,0 +1,118 @@
+"""What can be wrong between documents, and what the codes mean to a newcomer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from accesspoint.errors import CATALOGUE
+from accesspoint.profiles import PROFILES
+from core.config import Configuration, Problem, certificates_in
+from core.trust import lists_in
+from gateways.as4.settings import Partner
+
+_REMEDIES: Final = {
+    "EBMS:0001": "compare Service, Action and AgreementRef of both partners' files, type included",
+    "EBMS:0003": "compare the field named in the reason with the agreement; roles and types count",
+    "EBMS:0004": "read the reason: the receiver took the message apart but could not keep it",
+    "EBMS:0007": "look at the MIME boundary and that the message was not cut on the way; a proxy may have changed it",
+    "EBMS:0008": "the sender uses a part of the protocol that is not supported here; the reason names it",
+    "EBMS:0009": "the header breaks the schema at the field named; check it with the sender's vendor",
+    "EBMS:0010": "no partner file fits the PartyIds and roles; compare party_id (value and type) on both sides",
+    "EBMS:0011": "every PartInfo needs a MIME part with its Content-ID",
+    "EBMS:0101": "compare the certificate the sender signs with now with signing_certificates or anchors in the partner's file,"
+    " its dates, and both machines' clocks",
+    "EBMS:0102": "the sender encrypted for another certificate: give them the one that belongs to decryption_keys,"
+    " and keep the old key there while you change over",
+    "EBMS:0103": "sign header, body and every attachment, encrypt every attachment, with the profile's algorithms;"
+    " the reason names what is missing",
+    "EBMS:0202": "the receiver could not complete the delivery; ask its operator, then `stafet resend`",
+    "EBMS:0301": "no receipt came: check the partner's url, and that they answer receipts on the same connection",
+    "EBMS:0302": "the receipt does not match what was sent: their receipt must repeat every digest and be signed"
+    " with the agreed certificate",
+    "EBMS:0303": "the attachment says it is gzip but does not unpack; check the sender's compression",
+    "connect": "nothing listens at the partner's url, or a firewall is between: compare url and port",
+    "tls": "the TLS certificate is not trusted: compare tls.anchors with the issuer of the server's certificate,"
+    " and the host name",
+    "timeout": "they took the connection but did not answer in time; ask their operator",
+    "closed": "they closed the connection before answering; their log says why",
+    "send": "the connection broke while sending; it is tried again",
+    "no-partner": "add an as4.partner document of that id, or correct the route's destination",
+    "no-exchange": "add an exchange with direction send or both for this integration to the partner's file",
+    "cannot-be-sent": "the reason names the field that cannot be written into a header",
+}
+
+
+def explain(code: str) -> str:
+    """What a code means and what to change, or "" for one that is not this gateway's."""
+    row = CATALOGUE.get(code)
+    remedy = _REMEDIES.get(code, "")
+    if row is None:
+        return remedy
+    return f"{row.short_description}: {row.meaning}" + (f". What to do: {remedy}" if remedy else "")
+
+
+def check(configuration: Configuration) -> Iterable[Problem]:
+    """That partners name parties, systems, integrations and certificates that are there and fit."""
+    for partner in configuration.all("as4.partner").values():
+        yield from _references(configuration, partner)
+        yield from _certificates(configuration, partner)
+    for route in configuration.all("route").values():
+        for index, target in enumerate(route.to):
+            if target.gateway == "as4" and target.destination not in configuration.all("as4.partner"):
+                where = f"to.{index}.destination"
+                yield Problem("route", route.id, where, f"no as4.partner is called {target.destination!r}")
+    yield from _ambiguous(configuration)
+
+
+def _references(configuration: Configuration, partner: Partner) -> Iterable[Problem]:
+    named = [("party", "as4.party", partner.party), ("system", "system", partner.system)]
+    named += [(f"exchanges.{i}.integration", "integration", e.integration) for i, e in enumerate(partner.exchanges)]
+    for where, kind, name in named:
+        if name not in configuration.all(kind):
+            known = ", ".join(sorted(configuration.all(kind))) or "there are none"
+            yield Problem("as4.partner", partner.id, where, f"no {kind} is called {name!r}", f"known: {known}")
+    for index, exchange in enumerate(partner.exchanges):
+        integration = configuration.all("integration").get(exchange.integration)
+        if integration and exchange.type and exchange.type not in integration.types:
+            where = f"exchanges.{index}.type"
+            yield Problem("as4.partner", partner.id, where, f"{exchange.type!r} is no type of {exchange.integration}")
+
+
+def _certificates(configuration: Configuration, partner: Partner) -> Iterable[Problem]:
+    floor = PROFILES[partner.profile].rsa_bits
+    fields = [("encryption_certificate", partner.encryption_certificate)]
+    fields += [(f"signing_certificates.{i}", n) for i, n in enumerate(partner.signing_certificates)]
+    fields += [(f"anchors.{i}", n) for i, n in enumerate(partner.anchors)]
+    fields += [("tls.anchors", partner.tls.anchors)] if partner.tls.anchors else []
+    for where, name in fields:
+        try:
+            key = certificates_in(configuration.files, name)[0].public_key()
+        except ValueError as error:
+            yield Problem("as4.partner", partner.id, where, str(error), "put the PEM file beside the documents")
+            continue
+        if isinstance(key, rsa.RSAPublicKey) and key.key_size < floor:
+            yield Problem("as4.partner", partner.id, where, f"an RSA key of {key.key_size} bits; at least {floor}")
+        if where == "encryption_certificate" and not isinstance(key, rsa.RSAPublicKey):
+            yield Problem(
+                "as4.partner", partner.id, where, "is no RSA certificate; this profile wraps keys with RSA-OAEP"
+            )
+    for index, name in enumerate(partner.revocation_lists):
+        try:
+            lists_in(configuration.files[name])
+        except (KeyError, ValueError):
+            where = f"revocation_lists.{index}"
+            yield Problem("as4.partner", partner.id, where, f"{name!r} is no revocation list that can be read")
+
+
+def _ambiguous(configuration: Configuration) -> Iterable[Problem]:
+    """Two partners with the same PartyId for one of our parties would be told apart by chance."""
+    seen: dict[tuple[str, str, str | None], str] = {}
+    for partner in configuration.all("as4.partner").values():
+        name = (partner.party, partner.party_id.value, partner.party_id.type)
+        if name in seen:
+            cause = f"is the same as that of as4.partner {seen[name]}"
+            yield Problem("as4.partner", partner.id, "party_id", cause, "put both exchanges into one partner")
+        seen[name] = partner.id

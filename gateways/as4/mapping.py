@@ -1,0 +1,117 @@
+"""A parcel as a user message, and a user message as a parcel: the only place where both words are said of one thing.
+
+Rules:
+
+1. The conversation is the parcel's correlation id, or its own id: a dialogue keeps together on both sides.
+2. What the kernel does not know is kept: every message property becomes an attribute named ``as4.property.<name>``.
+3. A payload's file name travels as the part property ``PayloadName``, as Java access points write it; on receipt it is a name to
+   show, never a path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from accesspoint.ebms import PartInfo, Property, UserMessage
+from accesspoint.inbound import Accepted
+from accesspoint.names import FINAL_RECIPIENT, ORIGINAL_SENDER
+from accesspoint.pmode import PMode
+from core import limits
+from core.clock import Micros
+from core.description import Address, Description
+from core.integration import Integration
+from core.parcel import Parcel, Payload
+from core.trust import common_name
+from gateways.as4.settings import Exchange, Partner
+
+PAYLOAD_NAME: Final = "PayloadName"
+_PREFIX: Final = "as4.property."
+
+
+def user_message(parcel: Parcel, partner: Partner, pmode: PMode, message_id: str, now: Micros) -> UserMessage:
+    """The header of a parcel for a partner; its parts are filled in when it is built."""
+    description = parcel.description
+    properties = []
+    if partner.four_corner is not None:
+        corners = partner.four_corner
+        properties += [
+            Property(ORIGINAL_SENDER, corners.original_sender.value, corners.original_sender.type),
+            Property(FINAL_RECIPIENT, corners.final_recipient.value, corners.final_recipient.type),
+        ]
+    taken = {p.name for p in properties}
+    properties += [
+        Property(name.removeprefix(_PREFIX), value)
+        for name, value in sorted(description.attributes.items())
+        if name.startswith(_PREFIX) and name.removeprefix(_PREFIX) not in taken
+    ]
+    return UserMessage(
+        message_id,
+        now,
+        pmode.us,
+        pmode.them,
+        pmode.service,
+        pmode.action,
+        description.correlation_id or parcel.id,
+        pmode.agreement,
+        None,
+        description.attributes.get("as4.ref-to-message-id"),
+        pmode.mpc,
+        tuple(properties),
+    )
+
+
+def part_properties(payload: Payload) -> tuple[Property, ...]:
+    """The part properties of a payload beside its media type."""
+    return (Property(PAYLOAD_NAME, payload.name[:255]),) if payload.name else ()
+
+
+def payload_name(info: PartInfo, index: int) -> str:
+    """What to call a received payload."""
+    name = info.get(PAYLOAD_NAME) or f"payload-{index + 1}"
+    return "".join(c if c.isprintable() and c not in "/\\" else "_" for c in name)[:255]
+
+
+def description(
+    accepted: Accepted, partner: Partner, exchange: Exchange, integration: Integration, payloads: tuple[Payload, ...]
+) -> Description:
+    """What the kernel knows of a received message."""
+    message = accepted.message
+    attributes = {
+        "as4.message-id": message.message_id,
+        "as4.from": str(message.from_.id),
+        "as4.to": str(message.to.id),
+        "as4.service": str(message.service),
+        "as4.action": message.action,
+    }
+    if message.ref_to_message_id:
+        attributes["as4.ref-to-message-id"] = message.ref_to_message_id
+    room = limits.DESCRIPTION_ITEMS - len(attributes)
+    attributes |= {f"{_PREFIX}{p.name}": p.value for p in message.properties[:room]}
+    first = payloads[0] if payloads else None
+    return Description(
+        type=exchange.type or integration.types[0],
+        sender=partner.system,
+        receiver=Address(),
+        correlation_id=message.conversation_id or None,
+        occurred=message.timestamp,
+        sensitivity=integration.sensitivity,
+        priority=integration.priority,
+        degree=integration.degree,
+        media_type=first.media_type if first else "application/octet-stream",
+        size=sum(p.size for p in payloads),
+        digest=first.sha256.hex() if first else "",
+        attributes=attributes,
+    )
+
+
+def facts(accepted: Accepted, peer: str) -> Mapping[str, str]:
+    """What the trace says of a received message: who, under which certificate, with which algorithms."""
+    certificate = accepted.certificate
+    return {
+        "message": accepted.message.message_id,
+        "from": str(accepted.message.from_.id),
+        "signed by": common_name(certificate) if certificate else "nobody",
+        "peer": peer,
+        **accepted.algorithms,
+    }

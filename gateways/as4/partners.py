@@ -1,0 +1,219 @@
+"""Partners as the protocol needs them: P-Modes, trust and keys, made once from a configuration version.
+
+Rules:
+
+1. Built whole or not at all: a configuration whose certificate or key cannot be read leaves the one before in force.
+2. A certificate is believed for one partner, never for all: pinned in the partner's file, or under its own anchors.
+3. A chain that was found good is remembered for a minute; an expiry or a revocation list's end is seen at most that late.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from accesspoint import ebms, names
+from accesspoint.client import client_context
+from accesspoint.errors import FAILED_AUTHENTICATION, EbmsError
+from accesspoint.pmode import PMode
+from accesspoint.profiles import PROFILES
+from accesspoint.tokens import KeyReference, candidates
+from accesspoint.wss import Trust as BelievedFor
+from core.clock import MINUTE, Clock, Micros
+from core.config import Configuration, certificates_in
+from core.errors import ConfigError
+from core.schedule import RetryPlan
+from core.trust import Identity, Trust, Untrusted, check_dates, check_usage, common_name, lists_in
+from gateways.as4.settings import Exchange, Partner, Party, PartyIdentifier, ServiceName
+
+
+def typed(value: PartyIdentifier | ServiceName) -> ebms.Typed:
+    """A configured value with its type, as the header says it."""
+    return ebms.Typed(value.value, value.type)
+
+
+def signer(identity: Identity) -> Callable[[bytes], bytes]:
+    """RSA-SHA256 with one of our keys: canonical SignedInfo in, signature value out."""
+    key = cast(rsa.RSAPrivateKey, identity.key)
+    return lambda octets: key.sign(octets, padding.PKCS1v15(), hashes.SHA256())
+
+
+@dataclass
+class Neighbour:
+    """One partner, ready to be spoken with. ``by_pmode`` leads from a P-Mode to the exchange it was made from."""
+
+    partner: Partner
+    party: Party
+    signing: Identity
+    decryption: tuple[Identity, ...]
+    trust: Trust | None
+    pinned: tuple[x509.Certificate, ...]
+    pmodes: tuple[PMode, ...]
+    by_pmode: Mapping[str, Exchange]
+    tls: ssl.SSLContext | None
+    retry: RetryPlan
+    _good: dict[x509.Certificate, Micros] = field(default_factory=dict)
+
+    def pmode_for(self, integration: str) -> PMode | None:
+        """The P-Mode to send a parcel of this integration with."""
+        return next((p for p in self.pmodes if p.may_send and p.integration == integration), None)
+
+    def believe(self, reference: KeyReference, at: Micros) -> Sequence[x509.Certificate]:
+        """The certificates that this partner may sign with now and that ``reference`` means. Raises 0101 with the reason."""
+        if self.trust is not None:
+            if not reference.chain:
+                raise _no("the certificate is only referred to; this partner must send it along", "send a token")
+            self._check(reference.chain, at)
+            return (reference.chain[0],)
+        found = candidates(reference, self.pinned)
+        if not found:
+            theirs = common_name(reference.chain[0]) if reference.chain else "another certificate"
+            wanted = ", ".join(common_name(c) for c in self.pinned)
+            raise _no(
+                f"signed with the certificate of {theirs!r}, agreed is {wanted!r}",
+                "compare the partner's signing_certificates with what they sign with now",
+            )
+        for certificate in found:
+            try:
+                check_dates(certificate, at)
+                check_usage(certificate)
+            except Untrusted as error:
+                raise _no(error.cause, error.remedy) from None
+        return found
+
+    def _check(self, chain: Sequence[x509.Certificate], at: Micros) -> None:
+        assert self.trust is not None
+        if at - self._good.get(chain[0], 0) < MINUTE:
+            return
+        try:
+            self.trust.check_chain(chain, at)
+        except Untrusted as error:
+            raise _no(error.cause, error.remedy) from None
+        if len(self._good) > 1000:
+            self._good.clear()
+        self._good[chain[0]] = at
+
+
+def _no(cause: str, remedy: str) -> EbmsError:
+    return EbmsError(FAILED_AUTHENTICATION, field="certificate", cause=cause, remedy=remedy)
+
+
+class Partners:
+    """All neighbours of a configuration version; what the receiver asks (`accesspoint.inbound.Agreements`)."""
+
+    def __init__(self, neighbours: Sequence[Neighbour], clock: Clock) -> None:
+        self._clock = clock
+        self.by_id = {n.partner.id: n for n in neighbours}
+        self._pmodes = tuple(p for n in neighbours for p in n.pmodes)
+
+    def pmodes(self) -> Sequence[PMode]:
+        """All P-Modes."""
+        return self._pmodes
+
+    def of(self, pmode: PMode) -> Neighbour:
+        """The neighbour a P-Mode belongs to."""
+        return self.by_id[pmode.partner]
+
+    def trust(self, pmode: PMode) -> BelievedFor:
+        """Which certificates are believed for this partner now."""
+        neighbour, at = self.of(pmode), self._clock.now()
+        return lambda reference: neighbour.believe(reference, at)
+
+    def decryption_keys(self, pmode: PMode) -> Sequence[tuple[x509.Certificate, rsa.RSAPrivateKey]]:
+        """Our certificates and keys that this partner may encrypt for."""
+        return [(i.certificate, cast(rsa.RSAPrivateKey, i.key)) for i in self.of(pmode).decryption]
+
+    def signing_for(self, party_id: ebms.Typed | None) -> Neighbour | None:
+        """Somebody to sign an error as, when no P-Mode was found: whoever of us the message was addressed to."""
+        wanted = (n for n in self.by_id.values() if party_id is not None and typed(n.party.party_id) == party_id)
+        return next(wanted, None)
+
+
+def build(configuration: Configuration, identity: Callable[[str], Identity], clock: Clock) -> Partners:
+    """Make all partners. Raises `ConfigError` or `Fatal` naming the first document that cannot be used."""
+    parties = configuration.all("as4.party")
+    return Partners(
+        [_neighbour(p, parties[p.party], configuration, identity) for p in configuration.all("as4.partner").values()],
+        clock,
+    )
+
+
+def _neighbour(
+    partner: Partner, party: Party, configuration: Configuration, identity: Callable[[str], Identity]
+) -> Neighbour:
+    try:
+        encryption = certificates_in(configuration.files, partner.encryption_certificate)[0]
+        pinned = tuple(certificates_in(configuration.files, n)[0] for n in partner.signing_certificates)
+        anchors = tuple(c for n in partner.anchors for c in certificates_in(configuration.files, n))
+        lists = tuple(item for n in partner.revocation_lists for item in lists_in(configuration.files[n]))
+    except (ValueError, KeyError) as error:
+        raise ConfigError(f"as4.partner {partner.id}", "certificates", str(error)) from None
+    trust = Trust(anchors, lists, partner.signing_subject or "") if anchors else None
+    made = {
+        pmode.id: (pmode, exchange)
+        for index, exchange in enumerate(partner.exchanges)
+        for pmode in _pmodes(partner, party, f"{partner.id}/{index}", exchange, encryption, pinned)
+    }
+    return Neighbour(
+        partner,
+        party,
+        identity(party.signing_key),
+        tuple(identity(name) for name in party.decryption_keys),
+        trust,
+        pinned,
+        tuple(pmode for pmode, _ in made.values()),
+        {name: exchange for name, (_, exchange) in made.items()},
+        _tls(partner, configuration, identity),
+        RetryPlan(partner.retry.attempts, int(partner.retry.first_wait * 1e6), int(partner.retry.longest_wait * 1e6)),
+    )
+
+
+def _pmodes(
+    partner: Partner,
+    party: Party,
+    name: str,
+    exchange: Exchange,
+    encryption: x509.Certificate,
+    pinned: tuple[x509.Certificate, ...],
+) -> Iterator[PMode]:
+    """One P-Mode for each direction: whoever sends is the initiator, unless the agreement names business roles."""
+    for sending in (True, False):
+        if exchange.direction not in ("send" if sending else "receive", "both"):
+            continue
+        our_role = partner.our_role or (names.INITIATOR if sending else names.RESPONDER)
+        their_role = partner.their_role or (names.RESPONDER if sending else names.INITIATOR)
+        yield PMode(
+            id=f"{name}/{'send' if sending else 'receive'}",
+            partner=partner.id,
+            profile=PROFILES[partner.profile],
+            us=ebms.Party(typed(party.party_id), our_role),
+            them=ebms.Party(typed(partner.party_id), their_role),
+            service=typed(exchange.service),
+            action=exchange.action,
+            agreement=ebms.Typed(partner.agreement.value, partner.agreement.type) if partner.agreement else None,
+            address=partner.url,
+            their_certificates=pinned,
+            their_encryption_certificate=encryption,
+            key_reference=partner.key_reference,
+            compress=partner.compress,
+            max_parts=partner.max_payloads,
+            max_size=partner.max_size,
+            may_send=sending,
+            may_receive=not sending,
+            integration=exchange.integration,
+        )
+
+
+def _tls(partner: Partner, configuration: Configuration, identity: Callable[[str], Identity]) -> ssl.SSLContext | None:
+    if not partner.url.startswith("https:"):
+        return None
+    own = identity(partner.tls.client_key) if partner.tls.client_key else None
+    anchors = configuration.files[partner.tls.anchors].decode() if partner.tls.anchors else None
+    path = str(own.path) if own else None
+    return client_context(anchors, path, path)

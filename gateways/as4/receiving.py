@@ -1,0 +1,244 @@
+"""One request: receive, accept, answer [design §5: payload → ids and queue → receipt].
+
+Rules:
+
+1. A receipt leaves only after the commit that holds its message; it says that the kernel cannot lose the message any more.
+2. Small messages take one hop to a thread, where everything that blocks is done at once; large ones are fed piece by piece.
+3. A repetition with the same references gets the first receipt, one signed afresh a fresh one; neither is delivered again. Other
+   content under the same id is refused, and an alarm is raised.
+4. A refusal is answered with a signed error where we know whom we speak with, remembered, and costs bounded memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Final
+
+from accesspoint.ebms import PartInfo
+from accesspoint.errors import FEATURE_NOT_SUPPORTED, OTHER, EbmsError, HttpRefusal, SoapFault
+from accesspoint.inbound import Accepted, Receiver
+from accesspoint.outbound import new_cid
+from accesspoint.pmode import PMode
+from accesspoint.profiles import EDELIVERY_1_15
+from accesspoint.receipts import error_xml, receipt_xml
+from accesspoint.references import Reference
+from accesspoint.server import Answer, Incoming
+from accesspoint.signals import fault_envelope, signed_signal, unsigned_error
+from core.clock import SECOND
+from core.config import Configuration
+from core.errors import NotAllowed, Overloaded, TooLarge
+from core.gateway import Kernel, Sink, Staging
+from core.parcel import Item, Judgement, Key, Parcel
+from gateways.as4.mapping import description, facts, payload_name
+from gateways.as4.partners import Neighbour, Partners, signer
+
+SMALL: Final = 256 * 1024
+"""Bodies up to this size are received in one hop to a thread."""
+_BATCH: Final = 512 * 1024
+_PREFIX: Final = hashlib.sha256().digest_size
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What the thread found: the item for the kernel (None for a ping) and the receipt for it."""
+
+    accepted: Accepted
+    item: Item | None
+    receipt: bytes
+
+
+class Reception:
+    """The handler of the gateway's server."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        path: str,
+        partners: Callable[[], Partners],
+        configuration: Callable[[], Configuration],
+        threads: Executor,
+    ) -> None:
+        self._kernel, self._path, self._threads = kernel, path, threads
+        self._partners, self._configuration = partners, configuration
+
+    async def handle(self, path: str, incoming: Incoming) -> Answer:
+        """Answer one request. Raises `HttpRefusal` for what is no exchange at all."""
+        if path != self._path:
+            raise HttpRefusal(404, f"AS4 messages are taken at {self._path}")
+        try:
+            staging = self._kernel.stage(size_limit=1 << 62)
+        except Overloaded as error:
+            return _later(error)
+        reception = _Message(self._kernel, staging, self._partners(), self._configuration(), incoming.peer)
+        try:
+            return await self._receive(reception, incoming)
+        except EbmsError as error:
+            staging.abort()
+            return await self._refuse(reception, error, incoming)
+        except SoapFault as fault:
+            staging.abort()
+            facts = {"cause": fault.reason, "peer": incoming.peer}
+            await self._kernel.refusal(f"fault from {incoming.peer}", f"SOAP {fault.code}", facts)
+            return Answer(500, fault_envelope(fault))
+        except Overloaded as error:
+            staging.abort()
+            return _later(error)
+        except BaseException:
+            staging.abort()
+            raise
+
+    async def _receive(self, reception: _Message, incoming: Incoming) -> Answer:
+        loop = asyncio.get_running_loop()
+        reception.begin(incoming.content_type)
+        held = bytearray()
+        whole = incoming.content_length is not None and incoming.content_length <= SMALL
+        async for chunk in incoming.chunks():
+            held += chunk
+            if len(held) >= _BATCH or (not whole and len(held) > SMALL):
+                octets, held = bytes(held), bytearray()
+                await loop.run_in_executor(self._threads, reception.feed, octets)
+        judged = await loop.run_in_executor(self._threads, reception.finish, bytes(held))
+        return await self._accept(reception, judged)
+
+    async def _accept(self, reception: _Message, judged: _Judged) -> Answer:
+        if judged.item is None:
+            return Answer(200, judged.receipt)
+        try:
+            (acceptance,) = await self._kernel.accept(judged.item)
+        except (NotAllowed, TooLarge) as error:
+            raise _error(judged, str(error), "the receiver's service agreements or limits do not allow it") from None
+        if acceptance.judgement is Judgement.NEW:
+            return Answer(200, judged.receipt)
+        if acceptance.judgement is Judgement.CONFLICT:
+            cause = "was used before for a message with other content"
+            raise _error(judged, cause, "give every new message a new MessageId", field="MessageInfo/MessageId")
+        if acceptance.answer[:_PREFIX] == judged.item.answer[:_PREFIX]:
+            return Answer(200, acceptance.answer[_PREFIX:])
+        assert judged.item.key is not None
+        await self._kernel.answer_again(judged.item.key, judged.item.answer)
+        return Answer(200, judged.receipt)
+
+    async def _refuse(self, reception: _Message, error: EbmsError, incoming: Incoming) -> Answer:
+        """Remember why, and answer with a signed error."""
+        message = reception.receiver.message if reception.receiver else None
+        reference = error.ref_to_message_id or (message.message_id if message else f"message from {incoming.peer}")
+        facts = {"field": error.field, "cause": error.cause, "remedy": error.remedy, "peer": incoming.peer}
+        if message is not None:
+            facts["from"] = str(message.from_.id)
+        await self._kernel.refusal(reference, error.error.code, facts)
+        loop = asyncio.get_running_loop()
+        return Answer(200, await loop.run_in_executor(self._threads, reception.error, error))
+
+
+def _later(error: Overloaded) -> Answer:
+    wait = str(max(1, error.retry_after // SECOND))
+    return Answer(503, b"Try again later.\n", "text/plain", {"Retry-After": wait})
+
+
+def _error(judged: _Judged, cause: str, remedy: str, *, field: str = "message") -> EbmsError:
+    return EbmsError(
+        OTHER, field=field, cause=cause, remedy=remedy, ref_to_message_id=judged.accepted.message.message_id
+    )
+
+
+class _Message:
+    """One message while it comes in. Everything but the constructor and `begin` blocks and runs in a thread."""
+
+    def __init__(
+        self, kernel: Kernel, staging: Staging, partners: Partners, configuration: Configuration, peer: str
+    ) -> None:
+        self._kernel, self._staging, self._partners = kernel, staging, partners
+        self._configuration, self._peer = configuration, peer
+        self.receiver: Receiver | None = None
+        self._sinks: dict[PartInfo, Sink] = {}
+
+    def begin(self, content_type: str) -> None:
+        """Open the receiver. Raises `HttpRefusal` for a media type that is no message."""
+        self.receiver = Receiver(content_type, self._partners, self._new_sink)
+
+    def _new_sink(self, info: PartInfo, _pmode: PMode) -> Sink:
+        sink = self._sinks[info] = self._staging.sink()
+        return sink
+
+    def feed(self, octets: bytes) -> None:
+        """The next octets."""
+        assert self.receiver is not None
+        self.receiver.feed(octets)
+
+    def finish(self, octets: bytes) -> _Judged:
+        """The last octets: judge, make payloads durable, put the item and its receipt together."""
+        receiver = self.receiver
+        assert receiver is not None
+        if octets:
+            receiver.feed(octets)
+        said = receiver.finish()
+        if not isinstance(said, Accepted):
+            raise EbmsError(
+                FEATURE_NOT_SUPPORTED,
+                field="SignalMessage",
+                cause="signals are taken only as the answer to a message; pulling is not supported",
+                ref_to_message_id=said.message_id,
+            )
+        neighbour = self._partners.of(said.pmode)
+        receipt = self._receipt(said, neighbour)
+        return _Judged(said, None if said.message.is_test else self._item(said, neighbour, receipt), receipt)
+
+    def _receipt(self, said: Accepted, neighbour: Neighbour) -> bytes:
+        """A signed receipt that repeats every reference of the message's signature."""
+        return self._signal(receipt_xml(said.references), said.message.message_id, neighbour)
+
+    def _signal(self, content: bytes, reference: str, neighbour: Neighbour) -> bytes:
+        return signed_signal(
+            content,
+            message_id=f"{new_cid().partition('@')[0]}@{neighbour.party.message_id_domain}",
+            timestamp=self._kernel.clock.now(),
+            reference=reference or None,
+            profile=EDELIVERY_1_15,
+            certificate=neighbour.signing.certificate,
+            form=neighbour.partner.key_reference,
+            sign=signer(neighbour.signing),
+        )
+
+    def _item(self, said: Accepted, neighbour: Neighbour, receipt: bytes) -> Item:
+        exchange = neighbour.by_pmode[said.pmode.id]
+        integration = self._configuration.all("integration")[exchange.integration]
+        payloads = tuple(
+            self._sinks[part.info].finish(name=payload_name(part.info, index), media_type=part.media_type)
+            for index, part in enumerate(said.parts)
+        )
+        parcel = Parcel(
+            self._staging.parcel_id,
+            neighbour.partner.system,
+            exchange.integration,
+            description(said, neighbour.partner, exchange, integration, payloads),
+            payloads,
+            self._kernel.clock.now(),
+            self._staging.key_id,
+            self._staging.wrapped_key,
+            self._configuration.number,
+        )
+        key = Key(f"as4:{neighbour.partner.id}", said.message.message_id)
+        answer = _mark(said.references) + receipt
+        return Item(parcel, key, said.fingerprint(), answer, dict(facts(said, self._peer)))
+
+    def error(self, error: EbmsError) -> bytes:
+        """A signed error signal, or an unsigned one for somebody we do not know."""
+        receiver = self.receiver
+        pmode = receiver.pmode if receiver else None
+        message = receiver.message if receiver else None
+        neighbour = (
+            self._partners.of(pmode) if pmode else self._partners.signing_for(message.to.id if message else None)
+        )
+        if neighbour is None:
+            message_id = f"{new_cid().partition('@')[0]}@stafet.invalid"
+            return unsigned_error(error, message_id=message_id, timestamp=self._kernel.clock.now())
+        return self._signal(error_xml(error), error.ref_to_message_id, neighbour)
+
+
+def _mark(references: tuple[Reference, ...]) -> bytes:
+    """What tells the same signed octets from a repetition signed afresh."""
+    return hashlib.sha256(repr(sorted(str(r.key()) for r in references)).encode()).digest()
