@@ -48,7 +48,7 @@ def unsigned_error(error: EbmsError, *, message_id: str, timestamp: int) -> byte
 def fault_envelope(fault: SoapFault) -> bytes:
     """A SOAP 1.2 fault: not even an ebMS message, so not even an ebMS error."""
     body = (
-        "<S12:Body><S12:Fault><S12:Code><S12:Value>S12:%s</S12:Value></S12:Code><S12:Reason>"
-        '<S12:Text xml:lang="en">%s</S12:Text></S12:Reason></S12:Fault></S12:Body>'
-    ) % (fault.code, text(fault.reason).decode())
-    return envelope_xml(b"", b"", body.encode()).replace(b"<S12:Header></S12:Header>", b"")
+        b"<S12:Body><S12:Fault><S12:Code><S12:Value>S12:%s</S12:Value></S12:Code><S12:Reason>"
+        b'<S12:Text xml:lang="en">%s</S12:Text></S12:Reason></S12:Fault></S12:Body>'
+    ) % (text(fault.code), text(fault.reason))
+    return envelope_xml(b"", b"", body).replace(b"<S12:Header></S12:Header>", b"")

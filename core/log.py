@@ -46,5 +46,5 @@ def configure(level: str = "info", style: Literal["json", "console", "auto"] = "
 
 
 def get(name: str) -> Any:
-    """A logger whose lines carry ``logger=name``."""
-    return structlog.get_logger(logger=name)
+    """A logger whose lines carry ``part=name``."""
+    return structlog.get_logger(part=name)

@@ -23,7 +23,7 @@ from core import audit, commands, config, limits, log, retention
 from core.clock import DAY, MINUTE, SECOND, Clock, from_datetime
 from core.config import Configuration
 from core.dispatcher import Dispatcher
-from core.errors import ConfigError, Fatal, StafetError
+from core.errors import ConfigError, Fatal, StafetError, UsageError
 from core.gateway import Gateway
 from core.health import HealthServer
 from core.kernel import Mailroom, NodeKernel
@@ -111,7 +111,7 @@ class Node:
             error = task.exception()
             if error is not None and self.runtime.fatal is None:
                 self.runtime.fatal = error
-                _log.error("a part of the node ended", part=task.get_name(), cause=f"{type(error).__name__}: {error}")
+                _log.error("a part of the node ended", task=task.get_name(), cause=f"{type(error).__name__}: {error}")
 
     async def _end(
         self, tasks: list[asyncio.Task[None]], dispatcher: Dispatcher | None, local: LocalServer | None
@@ -160,7 +160,10 @@ class Node:
         runtime = self.runtime
         if runtime.read_now(versions.latest_number) == 0 and self.settings.config_path.is_dir():
             catalogue = runtime.catalogue
-            first = config.load(self.settings.config_path, catalogue.kinds, catalogue.checks)
+            try:
+                first = config.load(self.settings.config_path, catalogue.kinds, catalogue.checks)
+            except ExceptionGroup as group:
+                raise UsageError("\n".join(str(problem) for problem in group.exceptions)) from None
             version = versions.Version(
                 0, runtime.clock.now(), "first start", "the configuration directory", first.to_json()
             )
