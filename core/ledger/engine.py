@@ -133,6 +133,8 @@ class NodeLock:
 
 # --- schema -----------------------------------------------------------------------------------------------------------
 
+_UPGRADE_LOCK: Final = 0x57AFE7
+
 
 def _alembic() -> Config:
     config = Config()
@@ -145,6 +147,8 @@ def upgrade(engine: Engine) -> None:
     config = _alembic()
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":  # nodes that start together wait for each other
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({_UPGRADE_LOCK})"))
         found = MigrationContext.configure(connection).get_current_revision()
         if found is not None and found not in known:
             raise UnsafeDatabase(f"database: its schema ({found}) is newer than this program; run the newer version")

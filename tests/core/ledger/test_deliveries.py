@@ -186,7 +186,6 @@ def pull(engine: Engine, limit: int = 10, now: int = NOW, system: str = "egedal-
         return deliveries.claim_pull(connection, PullClaim(system, limit, now, now + limits.LEASE))
 
 
-@pytest.mark.requirement("R19")
 def test_a_pulling_system_gets_its_own_under_the_same_lease(engine: Engine):
     """Pull is a claim: epoch and attempts rise, `due_at` is the lease's end, and it comes back when the lease ended."""
     mine = a_delivery(gateway="")
