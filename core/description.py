@@ -77,7 +77,7 @@ class Description(_Model):
     @classmethod
     def parse(cls, data: str | bytes) -> Self:
         """Read the JSON form. Raises `DescriptionError` naming the first wrong field."""
-        if len(data) > limits.DESCRIPTION_SIZE:
+        if len(data.encode(errors="replace") if isinstance(data, str) else data) > limits.DESCRIPTION_SIZE:
             raise DescriptionError("description", f"longer than {limits.DESCRIPTION_SIZE} octets")
         try:
             return cls.model_validate_json(data)
