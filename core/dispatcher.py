@@ -120,12 +120,8 @@ class Dispatcher:
         gateway = self._gateways.get(delivery.gateway)
         retry_at = None
         if outcome.receipt is None and not outcome.refused and gateway is not None:
-            attempt = delivery.attempts - 1 if outcome.free_retry else delivery.attempts
             plan = gateway.retry_plan(delivery)
-            if outcome.free_retry:
-                retry_at = now
-            else:
-                retry_at = plan.next_attempt(attempt, now, delivery.id, at_least=outcome.retry_after)
+            retry_at = plan.next_attempt(delivery.attempts, now, delivery.id, at_least=outcome.retry_after)
         elif gateway is None:
             retry_at = now + limits.RETRY_CEILING
         settle = of_outcome(delivery, outcome, now, retry_at)
@@ -145,6 +141,8 @@ class Dispatcher:
                 )
             return
         result: SettlementResult = done.result()
+        if result.settled is not None:
+            self._runtime.on_settled(result.settled.delivery)
         if outcome.spent and result.settled is not None and result.settled.after not in OPEN_STATES:
             self._runtime.bulk.submit(self._delete, outcome.spent)
 

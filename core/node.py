@@ -232,6 +232,8 @@ class Node:
 
     def _enter(self, connection: Connection) -> None:
         now = self.runtime.clock.now()
+        # Whoever held this node's lock before is gone: its leases need not run out.
+        deliveries.end_leases_of(connection, self.settings.node, now)
         connection.execute(delete(node_table).where(node_table.c.seen_at < now - DAY))
         values = {"id": self.runtime.boot, "chain": self.runtime.chain, "started_at": now, "seen_at": now}
         connection.execute(insert(node_table).values(**values, config_version=self.runtime.configuration.number))

@@ -19,6 +19,7 @@ from sqlalchemy import Engine
 from core import config, log
 from core.clock import SECOND, Clock, Micros, SystemClock
 from core.config import Configuration
+from core.delivery import Delivery
 from core.errors import ConfigError, NotFound, Overloaded
 from core.gateway import load_gateways
 from core.keys import KeyRing
@@ -95,9 +96,11 @@ class Runtime:
         self.chain = f"{settings.node}.{self.boot[:12]}"[:64]
         self.configuration: Configuration = config.EMPTY
         self.fatal: BaseException | None = None
-        self.on_fatal: Callable[[BaseException], None] = lambda error: None
+        self.on_fatal: Callable[[BaseException], object] = lambda error: None
         self.on_work: Callable[[], None] = lambda: None
         self.on_mail: Callable[[Sequence[str]], None] = lambda systems: None
+        self.on_settled: Callable[[Delivery], None] = lambda delivery: None
+        """Told of every delivery that has moved by an attempt, from the writer's thread, after the commit."""
         self.deleting = threading.Lock()
         """Held by whoever deletes objects; a backup holds it while it copies."""
         self.bulk = ThreadPoolExecutor(4, "bulk")

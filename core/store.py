@@ -26,7 +26,7 @@ from typing import Final, Protocol
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from core import limits
+from core import failpoint, limits
 from core.errors import DurabilityLost, PayloadError, TooLarge
 from core.keys import KeyRing, derive, seal, unseal
 from core.parcel import Payload
@@ -222,8 +222,10 @@ class _FileWriter:
         self._disk.sync(self._file)
         self._disk.close(self._file)
         self._file = None
+        failpoint.reach("object-synced")
         target = self._store.path(self.object_id)
         self._disk.rename(self._path, target)
+        failpoint.reach("object-renamed")
         self._disk.sync_directory(target.parent)
 
     def abort(self) -> None:

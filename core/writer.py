@@ -14,6 +14,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 import time
 from collections import deque
@@ -23,10 +24,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 
-from core import limits
-from core.errors import DurabilityLost, Overloaded, StafetError
+from core import failpoint, limits
+from core.errors import DurabilityLost, Overloaded, Refused
 from core.ledger import trace
 from core.ledger.trace import Chain, Entry
 
@@ -92,6 +93,7 @@ class Writer:
         Raises `Overloaded` when too many wait (not for kinds that are ``always`` taken).
         """
         future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()  # from here on nobody can cancel it
         with self._wake:
             if self._dead is not None or self._stopping:
                 raise DurabilityLost("the ledger's writer has stopped")
@@ -116,13 +118,14 @@ class Writer:
     # -- the thread
 
     def _run(self) -> None:
+        batch: list[_Command] = []
         try:
             with self._engine.connect() as connection:
                 while batch := self._take():
                     self._commit(connection, batch)
                     self.statistics.cpu = time.thread_time()
         except BaseException as error:  # whatever it is, nothing may be written after it
-            self._die(error)
+            self._die(error, batch)
 
     def _take(self) -> list[_Command]:
         with self._wake:
@@ -133,10 +136,10 @@ class Writer:
             size = min(len(self._queue), limits.WRITER_BATCH)
             return [self._queue.popleft() for _ in range(size)]
 
-    def _die(self, error: BaseException) -> None:
+    def _die(self, error: BaseException, batch: list[_Command]) -> None:
         with self._wake:
             self._dead = error
-            left = list(self._queue)
+            left = [command for command in (*batch, *self._queue) if not command.future.done()]
             self._queue.clear()
         for command in left:
             command.future.set_exception(DurabilityLost("the ledger's writer has stopped"))
@@ -151,7 +154,7 @@ class Writer:
             raise
         except Exception as error:
             if len(batch) == 1:
-                batch[0].future.set_exception(error)
+                batch[0].future.set_exception(_documented(error))
                 return
             self.statistics.singly += 1
             for command in batch:
@@ -180,14 +183,20 @@ class Writer:
                         entries.extend(kind.explain(command.item, result))
             rows, seq, head = self._chain.rows(entries)
             trace.append(connection, rows)
-        except BaseException:
+        except BaseException as error:
             self._rollback(transaction)
+            if _is_io_error(error):
+                raise _Unknown(str(getattr(error, "orig", error))) from error
             raise
+        for name in groups:
+            failpoint.reach(f"before-commit:{name}")
         try:
             transaction.commit()
-        except DBAPIError as error:
-            raise _Unknown(str(error.orig)) from error
+        except Exception as error:
+            raise _Unknown(str(getattr(error, "orig", error))) from error
         self._chain.advance(seq, head)
+        for name in groups:
+            failpoint.reach(f"after-commit:{name}")
         return done
 
     def _rollback(self, transaction: Any) -> None:
@@ -197,5 +206,24 @@ class Writer:
             raise _Unknown(str(error.orig)) from error
 
 
-class _Unknown(StafetError):
-    """Nobody can say whether the commit happened."""
+class _Unknown(DurabilityLost):
+    """Nobody can say whether the commit happened, or what is on the disk."""
+
+
+def _is_io_error(error: BaseException) -> bool:
+    """Whether SQLite could not read, write or sync its files: what it holds can no longer be trusted."""
+    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", 0)
+    return code & 0xFF == sqlite3.SQLITE_IOERR
+
+
+def _documented(error: Exception) -> Exception:
+    """What the database says, as an error the kernel documents; without the values, which may be personal."""
+    if isinstance(error, OperationalError):  # a full disk, a lock, a server that went away
+        words = str(error.orig).partition("\n")[0]
+        failure: Exception = Overloaded(f"the ledger cannot be written now ({words}); try again shortly")
+    elif isinstance(error, DataError):
+        failure = Refused("a text is too long for the ledger or has a character it cannot hold")
+    else:
+        return error
+    failure.__cause__ = error
+    return failure

@@ -26,6 +26,7 @@ from core.errors import Conflict
 from core.gateway import Outcome
 from core.ledger.lanes import RANK, by_lane
 from core.ledger.tables import delivery, frozen, outside_id, receipt
+from core.ledger.tables import node as node_table
 from core.receipt import Receipt
 
 _COLUMNS: Final = (
@@ -252,8 +253,6 @@ class Settle:
     code: str = ""
     reason: str = ""
     receipt: Receipt | None = None
-    free: bool = False
-    """The attempt does not count: it never reached the far side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +282,7 @@ def of_outcome(item: Delivery, outcome: Outcome, at: Micros, retry_at: Micros | 
         event, due = Event.RETRY, retry_at
     else:
         event, due = Event.EXHAUSTED, None
-    return Settle(item.id, event, at, item.epoch, due, outcome.code, outcome.reason, free=outcome.free_retry)
+    return Settle(item.id, event, at, item.epoch, due, outcome.code, outcome.reason)
 
 
 _UPDATE: Final = (
@@ -341,7 +340,7 @@ def _moved(now: Delivery, item: Settle, after: State) -> Delivery:
         after,
         item.due_at if item.due_at is not None else item.at if after is State.READY else now.due_at,
         now.epoch,
-        0 if item.event is Event.RESEND else now.attempts - 1 if item.free else now.attempts,
+        0 if item.event is Event.RESEND else now.attempts,
         now.lane,
         now.rule,
         now.config_version,
@@ -395,6 +394,13 @@ def renew_many(connection: Connection, batch: Sequence[Renew]) -> list[bool]:
         == 1
         for r in batch
     ]
+
+
+def end_leases_of(connection: Connection, node: str, now: Micros) -> int:
+    """Make due at once what earlier boots of a node still held; the owner stays, so that it counts as a death."""
+    boots = select(node_table.c.id).where(node_table.c.chain.startswith(f"{node}.", autoescape=True))
+    mine = update(delivery).where(delivery.c.lease_owner.in_(boots), delivery.c.gateway != "", delivery.c.due_at > now)
+    return connection.execute(mine.values(due_at=now)).rowcount
 
 
 def get(connection: Connection, delivery_id: str) -> Delivery | None:

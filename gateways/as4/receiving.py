@@ -28,6 +28,7 @@ from accesspoint.receipts import error_xml, receipt_xml
 from accesspoint.references import Reference
 from accesspoint.server import Answer, Incoming
 from accesspoint.signals import fault_envelope, signed_signal, unsigned_error
+from core import failpoint
 from core.clock import SECOND
 from core.config import Configuration
 from core.errors import NotAllowed, Overloaded, TooLarge
@@ -101,16 +102,19 @@ class Reception:
             if len(held) >= _BATCH or (not whole and len(held) > SMALL):
                 octets, held = bytes(held), bytearray()
                 await loop.run_in_executor(self._threads, reception.feed, octets)
+                failpoint.reach("mid-message")
         judged = await loop.run_in_executor(self._threads, reception.finish, bytes(held))
         return await self._accept(reception, judged)
 
     async def _accept(self, reception: _Message, judged: _Judged) -> Answer:
         if judged.item is None:
             return Answer(200, judged.receipt)
+        failpoint.reach("before-accept")
         try:
             (acceptance,) = await self._kernel.accept(judged.item)
         except (NotAllowed, TooLarge) as error:
             raise _error(judged, str(error), "the receiver's service agreements or limits do not allow it") from None
+        failpoint.reach("before-answer")
         if acceptance.judgement is Judgement.NEW:
             return Answer(200, judged.receipt)
         if acceptance.judgement is Judgement.CONFLICT:

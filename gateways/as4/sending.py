@@ -26,7 +26,7 @@ from accesspoint.errors import EbmsError, RemoteError, SoapFault
 from accesspoint.outbound import Acknowledged, Message, Part, build, judge_answer, new_cid
 from accesspoint.pmode import PMode
 from accesspoint.wss import AttachmentDigest
-from core import limits
+from core import failpoint, limits
 from core.clock import SECOND
 from core.delivery import Delivery, Frozen
 from core.gateway import Kernel, Outcome
@@ -172,6 +172,7 @@ class Sender:
     async def _post(
         self, delivery: Delivery, parcel: Parcel, neighbour: Neighbour, pmode: PMode, wire: Wire, frozen: Frozen
     ) -> Outcome:
+        failpoint.reach("before-post")
         try:
             try:
                 response = await self._once(parcel, neighbour, wire)
@@ -181,6 +182,7 @@ class Sender:
                 response = await self._once(parcel, neighbour, wire)  # a kept connection the peer had closed
         except Unreachable as error:
             return Outcome(code=error.word, reason=f"{neighbour.partner.url}: {error.detail}", spent=frozen.objects)
+        failpoint.reach("after-answer")
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, self._judge, delivery, pmode, wire, response, frozen.objects)
 
@@ -208,6 +210,7 @@ class Sender:
         for index, (octets, object_id) in enumerate(wire.parts):
             writer = wire.message.part(index)
             yield writer.head
+            failpoint.reach("mid-body")
             if octets is not None:
                 yield writer.update(octets)
             elif object_id is not None:
