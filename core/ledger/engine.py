@@ -5,6 +5,7 @@ Rules:
 1. What durability rests on is set, then asked for; a database that answers otherwise stops the node.
 2. One process alone writes a SQLite ledger: it holds a lock file for its lifetime.
 3. A schema newer than this program refuses the start; an older one is migrated.
+4. An error of the database never repeats the values of its statement: it may be logged.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ def _open_sqlite(path: Path, *, read_only: bool) -> Engine:
         f"sqlite:///{name}",
         connect_args={"timeout": 30, "check_same_thread": False, "isolation_level": None},
         poolclass=NullPool if read_only else None,
+        hide_parameters=True,
     )
 
     @event.listens_for(engine, "connect")
@@ -100,7 +102,9 @@ def _open_sqlite(path: Path, *, read_only: bool) -> Engine:
 
 
 def _open_postgresql(url: str, *, read_only: bool) -> Engine:
-    engine = create_engine(url, pool_size=limits.CONNECTIONS - 2, max_overflow=1, pool_pre_ping=read_only)
+    engine = create_engine(
+        url, pool_size=limits.CONNECTIONS - 2, max_overflow=1, pool_pre_ping=read_only, hide_parameters=True
+    )
     with engine.connect() as connection:
         for name, wanted in (("fsync", {"on"}), ("full_page_writes", {"on"}), ("synchronous_commit", _SYNCHRONOUS)):
             found = connection.execute(text(f"SHOW {name}")).scalar_one()

@@ -196,6 +196,16 @@ def test_a_read_only_postgresql_is_checked_too(postgresql_url: str):
     reader.dispose()
 
 
+def test_an_error_of_the_database_does_not_repeat_values(engine: Engine):
+    """Errors are logged: a statement that fails shows no parameter, which may be personal data or payload octets."""
+    with pytest.raises(DBAPIError) as caught, engine.begin() as connection:
+        connection.execute(
+            text("INSERT INTO nowhere VALUES (:cpr, :octets)"), {"cpr": "0101012222", "octets": b"secret"}
+        )
+    assert "0101012222" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
 # --- one process a node -----------------------------------------------------------------------------------------------
 
 
