@@ -72,14 +72,21 @@ class KeyRing:
 
 
 def create_kek(folder: Path, key_id: str) -> Path:
-    """Make a key-encryption key file. Raises `FileExistsError` rather than replace one."""
+    """Make a key-encryption key file, durable before anything is sealed under it. Raises `FileExistsError`."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / f"{key_id}.kek"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         os.write(descriptor, os.urandom(KEY))
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)
+    for directory in (folder, folder.parent):
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
     return path
 
 

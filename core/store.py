@@ -1,4 +1,4 @@
-"""The payload store: plaintext in, sealed octets on disk; sealed octets in, checked plaintext out. The only file with fsync.
+"""The payload store: plaintext in, sealed octets on disk; sealed octets in, checked plaintext out.
 
 Rules:
 
@@ -15,11 +15,12 @@ Rules:
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -27,40 +28,65 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from core import failpoint, limits
-from core.errors import DurabilityLost, PayloadError, TooLarge
+from core.errors import DurabilityLost, Overloaded, PayloadError, TooLarge
 from core.keys import KeyRing, derive, seal, unseal
 from core.parcel import Payload
 
 _TAG: Final = 16
 
 
+_FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
 class Disk:
-    """The file operations durability rests on. Directories are made durable together with what is made in them."""
+    """The file operations durability rests on. Directories are made durable together with what is made in them.
+
+    A disk that failed to make something durable does nothing more: a second fsync would say yes to octets that are gone.
+    ``on_lost`` is called once, from the thread it happened in, so that the node stops.
+    """
+
+    def __init__(self, on_lost: Callable[[BaseException], None] | None = None) -> None:
+        self._on_lost = on_lost
+        self._lost: DurabilityLost | None = None
+
+    def make_directory(self, path: Path) -> None:
+        """A directory, unless it is there."""
+        path.mkdir(mode=0o700, exist_ok=True)
 
     def create(self, path: Path) -> int:
-        """A new file, open for writing. Raises `FileExistsError`."""
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        """A new file, open for writing. Raises `FileExistsError`, `Overloaded` when there is no room."""
+        self._demand()
+        with _room():
+            return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
     def write(self, descriptor: int, octets: bytes) -> None:
-        """Write all of ``octets``."""
+        """Write all of ``octets``. Raises `Overloaded` when there is no room."""
+        self._demand()
         view = memoryview(octets)
-        while view:
-            view = view[os.write(descriptor, view) :]
+        with _room():
+            while view:
+                view = view[os.write(descriptor, view) :]
 
     def sync(self, descriptor: int) -> None:
         """Make a file's octets durable. Raises `DurabilityLost`."""
+        self._demand()
         try:
             os.fsync(descriptor)
         except OSError as error:
-            raise DurabilityLost(f"fsync failed: {error.strerror}") from error
+            self._lost = DurabilityLost(f"fsync failed: {error.strerror}")
+            if self._on_lost is not None:
+                self._on_lost(self._lost)
+            raise self._lost from error
 
     def close(self, descriptor: int) -> None:
         """Close a file."""
         os.close(descriptor)
 
     def rename(self, source: Path, target: Path) -> None:
-        """Move within one file system."""
-        source.rename(target)
+        """Move within one file system. Raises `Overloaded` when there is no room."""
+        self._demand()
+        with _room():
+            source.rename(target)
 
     def sync_directory(self, path: Path) -> None:
         """Make names in a directory durable. Raises `DurabilityLost`."""
@@ -73,6 +99,21 @@ class Disk:
     def unlink(self, path: Path) -> None:
         """Remove a file."""
         path.unlink(missing_ok=True)
+
+    def _demand(self) -> None:
+        if self._lost is not None:
+            raise DurabilityLost(str(self._lost))
+
+
+@contextlib.contextmanager
+def _room() -> Iterator[None]:
+    """A full disk is no bug and no loss: the sender is asked to come back."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise Overloaded(f"the payload store has no room ({error.strerror}); try again later") from error
 
 
 class ObjectWriter(Protocol):
@@ -115,10 +156,12 @@ class FileStore:
     def __init__(self, root: Path, disk: Disk | None = None) -> None:
         self.root, self.disk = root, disk or Disk()
         self._incoming, self._objects = root / "incoming", root / "objects"
-        for folder in (self._incoming, *(self._objects / f"{i:02x}" for i in range(256))):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        above = [folder for folder in reversed(root.parents) if not folder.exists()]
+        for folder in (*above, root, self._incoming, self._objects, *(self._objects / f"{i:02x}" for i in range(256))):
+            self.disk.make_directory(folder)
         self.disk.sync_directory(self._objects)
-        self.disk.sync_directory(root)
+        for folder in (root, *_above_on_the_same_disk(root)):
+            self.disk.sync_directory(folder)
 
     def create(self, key: bytes) -> ObjectWriter:
         """A new object."""
@@ -189,6 +232,15 @@ class FileStore:
         return shutil.disk_usage(self.root).free
 
 
+def _above_on_the_same_disk(root: Path) -> Iterator[Path]:
+    """The directories whose names lead to ``root``, as far as they are on its file system and may be opened."""
+    device = root.stat().st_dev
+    for folder in root.absolute().parents:
+        if folder.stat().st_dev != device or not os.access(folder, os.R_OK):
+            return
+        yield folder
+
+
 def _nonce(number: int, *, last: bool) -> bytes:
     return number.to_bytes(11, "big") + (b"\x01" if last else b"\x00")
 
@@ -200,6 +252,7 @@ class _FileWriter:
         self._key = AESGCM(derive(key, self.object_id.encode()))
         self._path = store.incoming(self.object_id)
         self._file: int | None = self._disk.create(self._path)
+        self._named = False
         self._held = bytearray()
         self._number = 0
 
@@ -225,6 +278,7 @@ class _FileWriter:
         failpoint.reach("object-synced")
         target = self._store.path(self.object_id)
         self._disk.rename(self._path, target)
+        self._named = True
         failpoint.reach("object-renamed")
         self._disk.sync_directory(target.parent)
 
@@ -232,6 +286,7 @@ class _FileWriter:
         if self._file is not None:
             self._disk.close(self._file)
             self._file = None
+        if not self._named:
             self._disk.unlink(self._path)
 
 
