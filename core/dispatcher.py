@@ -7,7 +7,9 @@ Rules:
    is cancelled.
 3. Settling is not waited for: the next attempt starts while the last one's commit is under way.
 4. An exception that a gateway did not foresee is a failed attempt and a log line, never a lost delivery.
-5. Draining takes no new work and lets what is in flight finish.
+5. What has just been accepted is attempted at once, under the lease it was born with, as long as nothing waits in the queue: a
+   backlog is served by lanes, and nobody overtakes it.
+6. Draining takes no new work and lets what is in flight finish.
 """
 
 from __future__ import annotations
@@ -45,6 +47,8 @@ class Dispatcher:
         self._flight: dict[str, _Attempt] = {}
         self._wake = asyncio.Event()
         self._draining = False
+        self._kept = 0
+        self._backlog = True
         self._owner = runtime.boot
         self._loop = asyncio.get_running_loop()
 
@@ -52,15 +56,43 @@ class Dispatcher:
         """There may be due work."""
         self._wake.set()
 
+    # -- what is attempted as soon as it is accepted (`core.runtime.AtOnce`)
+
+    def take(self) -> bool:
+        """Keep room for one attempt; False when there is none, or when others wait already."""
+        if self._draining or self._backlog or self._room() <= 0:
+            self.wake()
+            return False
+        self._kept += 1
+        return True
+
+    def give_back(self) -> None:
+        """The room is not needed."""
+        self._kept -= 1
+
+    def start(self, delivery: Delivery, parcel: Parcel) -> None:
+        """Attempt a delivery that was stored under this node's lease."""
+        self._kept -= 1
+        self._begin(delivery, parcel)
+
+    def _room(self) -> int:
+        return self._runtime.settings.in_flight - len(self._flight) - self._kept
+
+    def _begin(self, delivery: Delivery, parcel: Parcel) -> None:
+        attempt = self._flight[delivery.id] = _Attempt(delivery, delivery.due_at)
+        attempt.task = self._loop.create_task(self._attempt(attempt, parcel))
+
+    # -- the queue
+
     async def run(self) -> None:
         """Claim and attempt until drained."""
         renewing = asyncio.create_task(self._renew(), name="renew-leases")
         try:
             while not self._draining:
                 self._wake.clear()
-                room = self._runtime.settings.in_flight - len(self._flight)
-                taken = await self._claim(min(room, limits.CLAIM_BATCH)) if room > 0 else 0
-                if taken and taken == min(room, limits.CLAIM_BATCH):
+                wanted = min(self._room(), limits.CLAIM_BATCH)
+                self._backlog = wanted <= 0 or await self._claim(wanted) == wanted
+                if self._backlog and self._room() > 0:
                     continue
                 try:
                     await asyncio.wait_for(self._wake.wait(), limits.POLL / SECOND)
@@ -73,17 +105,19 @@ class Dispatcher:
         """Take nothing new; wait for what is in flight."""
         self._draining = True
         self.wake()
-        tasks = [a.task for a in self._flight.values() if a.task]
-        if tasks:
-            await asyncio.wait(tasks, timeout=at_most / SECOND)
+        until = self._loop.time() + at_most / SECOND
+        while (self._flight or self._kept) and self._loop.time() < until:
+            tasks = [a.task for a in self._flight.values() if a.task]
+            if tasks:
+                await asyncio.wait(tasks, timeout=until - self._loop.time())
+            else:
+                await asyncio.sleep(0.01)
 
     async def _claim(self, limit: int) -> int:
         now = self._runtime.clock.now()
         work: Work = await self._runtime.do(commands.CLAIM, Claim(limit, self._owner, now, now + limits.LEASE))
         for delivery in work.deliveries:
-            attempt = _Attempt(delivery, now + limits.LEASE)
-            self._flight[delivery.id] = attempt
-            attempt.task = self._loop.create_task(self._attempt(attempt, work.parcels[delivery.parcel_id]))
+            self._begin(delivery, work.parcels[delivery.parcel_id])
         self._runtime.metrics.in_flight.set(len(self._flight))
         return len(work.deliveries)
 
@@ -96,7 +130,8 @@ class Dispatcher:
             return
         finally:
             self._flight.pop(delivery.id, None)
-            self._wake.set()
+            if self._backlog:
+                self.wake()
         self._runtime.metrics.attempt_seconds.labels(delivery.gateway).observe(self._loop.time() - begun)
         self._settle(delivery, outcome)
 

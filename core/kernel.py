@@ -57,8 +57,11 @@ def decide(configuration: Configuration, parcel: Parcel, at: Micros) -> Decision
     return decision
 
 
-def deliveries_for(parcel: Parcel, decision: Decision, number: int, at: Micros) -> tuple[Delivery, ...]:
-    """One delivery for each target of a decision."""
+def deliveries_for(
+    parcel: Parcel, decision: Decision, number: int, at: Micros, *, leased_until: Micros | None = None
+) -> tuple[Delivery, ...]:
+    """One delivery for each target of a decision; ``leased_until`` when its first attempt is claimed with it."""
+    claimed = int(leased_until is not None)
     return tuple(
         Delivery(
             new_id(at),
@@ -66,7 +69,9 @@ def deliveries_for(parcel: Parcel, decision: Decision, number: int, at: Micros) 
             target.system,
             target.gateway,
             State.READY if decision.route else State.HELD,
-            at,
+            at if leased_until is None else leased_until,
+            epoch=claimed,
+            attempts=claimed,
             lane=parcel.description.priority,
             rule=decision.route,
             config_version=number,
@@ -123,28 +128,45 @@ class NodeKernel:
         """Store all in one transaction; each is judged alone. Raises `Refused` before anything is stored."""
         configuration = self._runtime.configuration
         prepared = [self._prepare(configuration, item) for item in items]
-        futures = [self._runtime.writer.submit(commands.ACCEPT, one) for one in prepared]
-        judged: list[Acceptance] = list(
-            await asyncio.gather(*(asyncio.shield(asyncio.wrap_future(future)) for future in futures))
-        )
+        judged = await self._commit(prepared)
         mail: set[str] = set()
         for accept, acceptance in zip(prepared, judged, strict=True):
             self._runtime.metrics.accepted.labels(self._gateway, acceptance.judgement.value).inc()
             if acceptance.judgement is Judgement.NEW:
                 mail.update(d.receiver for d in accept.deliveries if not d.gateway)
-                if any(d.gateway for d in accept.deliveries):
+                if accept.owner:
+                    self._runtime.at_once.start(accept.deliveries[0], accept.item.parcel)
+                elif any(d.gateway for d in accept.deliveries):
                     self._runtime.on_work()
             else:
+                if accept.owner:
+                    self._runtime.at_once.give_back()
                 await self._discard(accept.item.parcel)
         if mail:
             self._runtime.on_mail(sorted(mail))
         return judged
 
+    async def _commit(self, prepared: Sequence[Accept]) -> Sequence[Acceptance]:
+        """Submit all, wait for all. What was claimed for an item that was not stored is given back."""
+        judged: list[Acceptance | BaseException] = await asyncio.gather(
+            *(self._runtime.do(commands.ACCEPT, one) for one in prepared), return_exceptions=True
+        )
+        failures = [one for one in judged if isinstance(one, BaseException)]
+        for accept, one in zip(prepared, judged, strict=True):
+            if isinstance(one, BaseException) and accept.owner:
+                self._runtime.at_once.give_back()
+        if failures:
+            raise failures[0]
+        return [one for one in judged if not isinstance(one, BaseException)]
+
     def _prepare(self, configuration: Configuration, item: Item) -> Accept:
         parcel, now = item.parcel, self.clock.now()
         agreement = check_allowed(configuration, parcel, now)
         decision = decide(configuration, parcel, now)
-        made = deliveries_for(parcel, decision, configuration.number, now)
+        # A delivery that this node can attempt at once is born under its lease: one command less in the ledger.
+        direct = len(decision.targets) == 1 and bool(decision.targets[0].gateway) and self._runtime.at_once.take()
+        until = now + limits.LEASE if direct else None
+        made = deliveries_for(parcel, decision, configuration.number, now, leased_until=until)
         facts: dict[str, Any] = {
             "gateway": self._gateway,
             "sender": parcel.sender,
@@ -166,7 +188,7 @@ class NodeKernel:
         if parcel.description.subjects:
             context = b"subjects/" + parcel.id.encode()
             sealed = seal(self.data_key(parcel), json.dumps(parcel.description.subjects).encode(), context)
-        return Accept(item, made, self._gateway, sealed, facts, alarm)
+        return Accept(item, made, self._gateway, sealed, facts, alarm, self._runtime.boot if direct else "")
 
     async def _discard(self, parcel: Parcel) -> None:
         """Remove the objects of a parcel that turned out to be a repetition or a conflict."""

@@ -75,7 +75,7 @@ class Node:
                 operations = self.settings.operations
                 self._health = HealthServer(operations.host, operations.port, self.reasons, self._metrics)
             dispatcher = Dispatcher(runtime, self.gateways)
-            runtime.on_work = dispatcher.wake
+            runtime.on_work, runtime.at_once = dispatcher.wake, dispatcher
             runtime.on_mail = self.mail.wake
             await runtime.do(commands.CALL, commands.Call(self._enter))
             for gateway in self.gateways.values():

@@ -24,6 +24,8 @@ from core.limits import TRANSFER
 from core.store import FileStore
 
 _BATCH = 200
+ERASED = '{"type":"erased","sender":"erased"}'
+"""What is left of a description whose time is over."""
 _UNSETTLED = [s.value for s in (*OPEN_STATES, State.HELD)]
 
 
@@ -46,7 +48,7 @@ def expire(connection: Connection, days: Mapping[str, int], default_days: int, n
     connection.execute(delete(frozen).where(frozen.c.delivery_id.in_(ids)))
     connection.execute(update(receipt).where(receipt.c.delivery_id.in_(ids)).values(raw=b""))
     connection.execute(update(trace).where(trace.c.parcel_id.in_(gone)).values(personal=None, salt=None))
-    emptied = {"description": "{}", "sealed_subjects": None, "wrapped_key": b""}
+    emptied = {"description": ERASED, "sealed_subjects": None, "wrapped_key": b""}
     connection.execute(update(parcel).where(parcel.c.id.in_(gone)).values(**emptied))
     return objects
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel
 from sqlalchemy import Engine
@@ -26,7 +26,7 @@ from core.keys import KeyRing
 from core.ledger import versions
 from core.ledger.engine import NodeLock, open_engine, upgrade
 from core.metrics import Metrics
-from core.parcel import new_id
+from core.parcel import Parcel, new_id
 from core.settings import NodeSettings
 from core.store import FileStore
 from core.trust import Identity, load_identity
@@ -75,6 +75,35 @@ class Catalogue:
         return next((words for g in self.gateways.values() if (words := g.explain(code))), "")
 
 
+class AtOnce(Protocol):
+    """Who can attempt a delivery as soon as it is accepted: the dispatcher of a running node."""
+
+    def take(self) -> bool:
+        """Keep room for one attempt; False when there is none."""
+        ...
+
+    def give_back(self) -> None:
+        """The room is not needed."""
+        ...
+
+    def start(self, delivery: Delivery, parcel: Parcel) -> None:
+        """Attempt a delivery that was stored under this node's lease."""
+        ...
+
+
+class _Never:
+    """Nobody dispatches here."""
+
+    def take(self) -> bool:
+        return False
+
+    def give_back(self) -> None:
+        """Nothing was taken."""
+
+    def start(self, delivery: Delivery, parcel: Parcel) -> None:
+        """Nothing was taken."""
+
+
 class Runtime:
     """Opened by `Runtime.open`; `close` commits what waits. ``fatal`` is set when the node must stop."""
 
@@ -97,6 +126,7 @@ class Runtime:
         self.configuration: Configuration = config.EMPTY
         self.fatal: BaseException | None = None
         self.on_fatal: Callable[[BaseException], object] = lambda error: None
+        self.at_once: AtOnce = _Never()
         self.on_work: Callable[[], None] = lambda: None
         self.on_mail: Callable[[Sequence[str]], None] = lambda systems: None
         self.on_settled: Callable[[Delivery], None] = lambda delivery: None

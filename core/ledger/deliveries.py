@@ -16,14 +16,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Row, bindparam, func, select, text, update
 
 from core import limits
 from core.clock import Micros
 from core.delivery import OPEN_STATES, Delivery, Event, Frozen, State, advance, event_of
 from core.errors import Conflict
 from core.gateway import Outcome
+from core.ledger.driver import Insert, Select, Update
 from core.ledger.lanes import RANK, by_lane
 from core.ledger.tables import delivery, frozen, outside_id, receipt
 from core.ledger.tables import node as node_table
@@ -86,27 +86,35 @@ def from_row(row: Row[Any]) -> Delivery:
     )
 
 
-def row_of(item: Delivery) -> dict[str, Any]:
-    """A fresh delivery as a row."""
-    return {
-        "id": item.id,
-        "parcel_id": item.parcel_id,
-        "receiver": item.receiver,
-        "gateway": item.gateway,
-        "destination": item.destination,
-        "state": item.state.value,
-        "due_at": item.due_at,
-        "epoch": item.epoch,
-        "attempts": item.attempts,
-        "deaths": 0,
-        "lane": item.lane,
-        "lease_owner": "",
-        "rule": item.rule,
-        "config_version": item.config_version,
-        "last_code": "",
-        "last_reason": "",
-        "settled_at": None,
-    }
+_COLUMN_NAMES: Final = tuple(_COLUMNS.split(", "))
+_INSERT: Final = Insert(delivery, (*_COLUMN_NAMES, "deaths", "lease_owner", "last_code", "last_reason", "settled_at"))
+
+
+def _values(item: Delivery) -> tuple[Any, ...]:
+    return (
+        *(
+            item.id,
+            item.parcel_id,
+            item.receiver,
+            item.gateway,
+            item.state.value,
+            item.due_at,
+            item.epoch,
+            item.attempts,
+        ),
+        *(item.lane, item.rule, item.config_version, item.destination),
+    )
+
+
+def _of_values(row: Sequence[Any]) -> Delivery:
+    values: list[Any] = list(row)
+    values[4] = State(values[4])
+    return Delivery(*values)
+
+
+def add_deliveries(connection: Connection, items: Sequence[tuple[Delivery, str]]) -> None:
+    """Store fresh deliveries, each with who holds its lease already ("" = nobody)."""
+    _INSERT.run(connection, [(*_values(item), 0, owner, "", "", None) for item, owner in items])
 
 
 def claim(connection: Connection, wanted: Claim) -> Claimed:
@@ -189,7 +197,8 @@ _LEND: Final = (
 
 # --- freezing ---------------------------------------------------------------------------------------------------------
 
-_FREEZE: Final = insert(frozen)
+_FREEZE: Final = Insert(frozen, ("delivery_id", "at", "wire", "objects"))
+_NAME: Final = Insert(outside_id, ("value", "delivery_id"), unless_there=True)
 
 
 def freeze_many(connection: Connection, batch: Sequence[Frozen]) -> list[None]:
@@ -197,27 +206,19 @@ def freeze_many(connection: Connection, batch: Sequence[Frozen]) -> list[None]:
 
     The same delivery may keep a name: when only the encryption layer is made anew, the signed octets stay.
     """
-    connection.execute(
-        _FREEZE,
-        [{"delivery_id": f.delivery_id, "at": f.at, "wire": f.wire, "objects": json.dumps(f.objects)} for f in batch],
-    )
-    names = [{"value": v, "delivery_id": f.delivery_id} for f in batch for v in f.outside_ids]
-    if names:
-        _name(connection, names)
+    _FREEZE.run(connection, [(f.delivery_id, f.at, f.wire, json.dumps(f.objects)) for f in batch])
+    names = [(value, f.delivery_id) for f in batch for value in f.outside_ids]
+    if _NAME.run(connection, names) != len(names):
+        _check_names(connection, names)
     return [None] * len(batch)
 
 
-def _name(connection: Connection, names: Sequence[dict[str, str]]) -> None:
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(outside_id).on_conflict_do_nothing().returning(outside_id.c.value)
-    made = set(connection.execute(statement, names).scalars())
-    if len(made) == len(names):
-        return
-    query = select(outside_id).where(outside_id.c.value.in_([n["value"] for n in names]))
+def _check_names(connection: Connection, names: Sequence[tuple[str, str]]) -> None:
+    query = select(outside_id).where(outside_id.c.value.in_([value for value, _ in names]))
     owners = {row.value: row.delivery_id for row in connection.execute(query)}
-    for name in names:
-        if owners[name["value"]] != name["delivery_id"]:
-            raise Conflict(f"outside name {name['value']!r}: another delivery has it; a receipt could not tell whose")
+    for value, mine in names:
+        if owners[value] != mine:
+            raise Conflict(f"outside name {value!r}: another delivery has it; a receipt could not tell whose")
 
 
 def newest_frozen(connection: Connection, delivery_id: str) -> Frozen | None:
@@ -285,31 +286,24 @@ def of_outcome(item: Delivery, outcome: Outcome, at: Micros, retry_at: Micros | 
     return Settle(item.id, event, at, item.epoch, due, outcome.code, outcome.reason)
 
 
-_UPDATE: Final = (
-    update(delivery)
-    .where(delivery.c.id == bindparam("d_id"))
-    .values(
-        state=bindparam("d_state"),
-        due_at=bindparam("d_due"),
-        lease_owner="",
-        deaths=0,
-        attempts=bindparam("d_attempts"),
-        last_code=bindparam("d_code"),
-        last_reason=bindparam("d_reason"),
-        settled_at=bindparam("d_settled"),
-    )
+_UPDATE: Final = Update(
+    delivery,
+    ("state", "due_at", "attempts", "last_code", "last_reason", "settled_at"),
+    "id",
+    constants=", lease_owner = '', deaths = 0",
 )
-_RECEIPT: Final = insert(receipt)
+_RECEIPT: Final = Insert(
+    receipt, ("delivery_id", "level", "verdict", "code", "reason", "outside_id", "digest", "raw", "at")
+)
+_CURRENT: Final = Select(delivery, _COLUMN_NAMES, "id", locking=True)
 
 
 def settle_many(connection: Connection, batch: Sequence[Settle]) -> list[Settled | None]:
     """Move deliveries. An unknown delivery gives None; a stale attempt changes nothing; a receipt is kept in every case."""
-    query = select(delivery).where(delivery.c.id.in_({s.delivery_id for s in batch}))
-    if connection.dialect.name == "postgresql":
-        query = query.with_for_update()
-    current = {r.id: from_row(r) for r in connection.execute(query)}
+    rows = _CURRENT.run(connection, sorted({s.delivery_id for s in batch}))
+    current = {str(r[0]): _of_values(r) for r in rows}
     results: list[Settled | None] = []
-    changes: dict[str, dict[str, Any]] = {}
+    changes: dict[str, tuple[Any, ...]] = {}
     for item in batch:
         now = current.get(item.delivery_id)
         if now is None:
@@ -324,10 +318,9 @@ def settle_many(connection: Connection, batch: Sequence[Settle]) -> list[Settled
         current[item.delivery_id] = moved
         changes[item.delivery_id] = _change(moved, item)
     if changes:
-        connection.execute(_UPDATE, list(changes.values()))
+        _UPDATE.run(connection, list(changes.values()))
     kept = [_receipt_row(s.receipt) for s in batch if s.receipt is not None and s.delivery_id in current]
-    if kept:
-        connection.execute(_RECEIPT, kept)
+    _RECEIPT.run(connection, kept)
     return results
 
 
@@ -348,30 +341,16 @@ def _moved(now: Delivery, item: Settle, after: State) -> Delivery:
     )
 
 
-def _change(moved: Delivery, item: Settle) -> dict[str, Any]:
-    return {
-        "d_id": moved.id,
-        "d_state": moved.state.value,
-        "d_due": moved.due_at,
-        "d_attempts": moved.attempts,
-        "d_code": item.code[:64],
-        "d_reason": item.reason[:1024],
-        "d_settled": None if moved.state in OPEN_STATES else item.at,
-    }
+def _change(moved: Delivery, item: Settle) -> tuple[Any, ...]:
+    settled = None if moved.state in OPEN_STATES else item.at
+    return (moved.state.value, moved.due_at, moved.attempts, item.code[:64], item.reason[:1024], settled, moved.id)
 
 
-def _receipt_row(item: Receipt) -> dict[str, Any]:
-    return {
-        "delivery_id": item.delivery_id,
-        "level": item.level.value,
-        "verdict": item.verdict.value,
-        "code": item.code[:64],
-        "reason": item.reason[:1024],
-        "outside_id": item.outside_id[:512],
-        "digest": item.digest,
-        "raw": item.raw,
-        "at": item.at,
-    }
+def _receipt_row(item: Receipt) -> tuple[Any, ...]:
+    return (
+        *(item.delivery_id, item.level.value, item.verdict.value, item.code[:64], item.reason[:1024]),
+        *(item.outside_id[:512], item.digest, item.raw, item.at),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -442,7 +421,7 @@ def redirect(connection: Connection, delivery_id: str, targets: Sequence[Deliver
         )
     ).rowcount
     if done and others:
-        connection.execute(insert(delivery), [row_of(item) for item in others])
+        add_deliveries(connection, [(item, "") for item in others])
     return bool(done)
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, and_, delete, insert, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from core.clock import Micros
 from core.delivery import Delivery
@@ -16,8 +15,9 @@ from core.description import Description
 from core.errors import NotFound
 from core.gateway import Answered
 from core.ledger.alarms import Alarm
-from core.ledger.deliveries import row_of
-from core.ledger.tables import delivery, further_answer, idempotency, inline_payload, parcel, payload
+from core.ledger.deliveries import add_deliveries
+from core.ledger.driver import Insert
+from core.ledger.tables import further_answer, idempotency, inline_payload, parcel, payload
 from core.parcel import Acceptance, Item, Judgement, Key, Parcel, Payload
 
 
@@ -33,20 +33,35 @@ class Accept:
     """What the trace says of it, when it is new."""
     alarm: Alarm | None = None
     """Raised in the same transaction, when it is new."""
+    owner: str = ""
+    """Who has claimed the deliveries already: they are born under its lease."""
 
 
-_PARCEL: Final = insert(parcel)
-_PAYLOAD: Final = insert(payload)
-_INLINE: Final = insert(inline_payload)
-_DELIVERY: Final = insert(delivery)
+_PARCEL: Final = Insert(
+    parcel,
+    (
+        *(
+            "id",
+            "sender",
+            "integration",
+            "type",
+            "description",
+            "sealed_subjects",
+            "accepted_at",
+            "key_id",
+            "wrapped_key",
+        ),
+        *("config_version", "gateway"),
+    ),
+)
+_PAYLOAD: Final = Insert(
+    payload, ("parcel_id", "ordinal", "name", "media_type", "size", "sha256", "object_id", "attributes")
+)
+_INLINE: Final = Insert(inline_payload, ("parcel_id", "ordinal", "octets"))
+_KEY: Final = Insert(
+    idempotency, ("scope", "value", "fingerprint", "parcel_id", "answer", "created_at"), unless_there=True
+)
 _FURTHER: Final = insert(further_answer)
-
-
-def _insert_keys(connection: Connection, rows: list[dict[str, Any]]) -> set[str]:
-    """Insert keys that are not there; give the parcel ids whose key is now theirs."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(idempotency).on_conflict_do_nothing().returning(idempotency.c.parcel_id)
-    return set(connection.execute(statement, rows).scalars())
 
 
 def _known(connection: Connection, keys: Iterable[Key]) -> dict[tuple[str, str], Row[Any]]:
@@ -59,30 +74,22 @@ def _known(connection: Connection, keys: Iterable[Key]) -> dict[tuple[str, str],
 
 def accept_many(connection: Connection, batch: Sequence[Accept]) -> list[Acceptance]:
     """Store each new item whole, recognise the known, refuse nothing by itself: a conflict is a judgement, not an error."""
-    keyed = [a for a in batch if a.item.key is not None]
+    keyed = [(a.item.key, a) for a in batch if a.item.key is not None]
     rows = [
-        {
-            "scope": a.item.key.scope,
-            "value": a.item.key.value,
-            "fingerprint": a.item.fingerprint,
-            "parcel_id": a.item.parcel.id,
-            "answer": a.item.answer,
-            "created_at": a.item.parcel.accepted_at,
-        }
-        for a in keyed
-        if a.item.key is not None
+        (k.scope, k.value, a.item.fingerprint, a.item.parcel.id, a.item.answer, a.item.parcel.accepted_at)
+        for k, a in keyed
     ]
-    mine = _insert_keys(connection, rows) if rows else set()
-    others = [a for a in keyed if a.item.parcel.id not in mine]
-    known = _known(connection, (a.item.key for a in others if a.item.key))
+    known: dict[tuple[str, str], Row[Any]] = {}
+    if _KEY.run(connection, rows) != len(rows):
+        known = _known(connection, (key for key, _ in keyed))
     judged, new = [], []
     for accept in batch:
         key = accept.item.key
-        if key is None or accept.item.parcel.id in mine:
+        first = known.get((key.scope, key.value)) if key is not None else None
+        if first is None or first.parcel_id == accept.item.parcel.id:
             judged.append(Acceptance(Judgement.NEW, accept.item.parcel.id, accept.item.answer))
             new.append(accept)
             continue
-        first = known[key.scope, key.value]
         if first.fingerprint == accept.item.fingerprint:
             judged.append(Acceptance(Judgement.KNOWN, first.parcel_id, first.answer))
         else:
@@ -92,60 +99,35 @@ def accept_many(connection: Connection, batch: Sequence[Accept]) -> list[Accepta
 
 
 def _store(connection: Connection, new: Sequence[Accept]) -> None:
-    parcels = [_parcel_row(a) for a in new]
-    payloads = [_payload_row(a.item.parcel.id, i, p) for a in new for i, p in enumerate(a.item.parcel.payloads)]
-    inline = [
-        {"parcel_id": a.item.parcel.id, "ordinal": i, "octets": p.inline}
-        for a in new
-        for i, p in enumerate(a.item.parcel.payloads)
-        if p.inline is not None
-    ]
-    deliveries = [row_of(d) for a in new for d in a.deliveries]
-    statements = ((_PARCEL, parcels), (_PAYLOAD, payloads), (_INLINE, inline), (_DELIVERY, deliveries))
-    for statement, rows in statements:
-        if rows:
-            connection.execute(statement, rows)
+    _PARCEL.run(connection, [_parcel_row(a) for a in new])
+    numbered = [(a.item.parcel.id, i, p) for a in new for i, p in enumerate(a.item.parcel.payloads)]
+    _PAYLOAD.run(connection, [_payload_row(*one) for one in numbered])
+    _INLINE.run(connection, [(name, i, p.inline) for name, i, p in numbered if p.inline is not None])
+    add_deliveries(connection, [(d, a.owner) for a in new for d in a.deliveries])
 
 
-def _parcel_row(accept: Accept) -> dict[str, Any]:
+def _parcel_row(accept: Accept) -> tuple[Any, ...]:
     p = accept.item.parcel
-    return {
-        "id": p.id,
-        "sender": p.sender,
-        "integration": p.integration,
-        "type": p.description.type,
-        "description": p.description.model_dump_json(exclude={"subjects"}),
-        "sealed_subjects": accept.sealed_subjects,
-        "accepted_at": p.accepted_at,
-        "key_id": p.key_id,
-        "wrapped_key": p.wrapped_key,
-        "config_version": p.config_version,
-        "gateway": accept.gateway,
-    }
+    text = p.description.model_dump_json(exclude={"subjects"})
+    return (
+        *(p.id, p.sender, p.integration, p.description.type, text, accept.sealed_subjects, p.accepted_at),
+        *(p.key_id, p.wrapped_key, p.config_version, accept.gateway),
+    )
 
 
-def _payload_row(parcel_id: str, ordinal: int, item: Payload) -> dict[str, Any]:
-    return {
-        "parcel_id": parcel_id,
-        "ordinal": ordinal,
-        "name": item.name,
-        "media_type": item.media_type,
-        "size": item.size,
-        "sha256": item.sha256,
-        "object_id": item.object_id,
-        "attributes": json.dumps(item.attributes) if item.attributes else "{}",
-    }
+def _payload_row(parcel_id: str, ordinal: int, item: Payload) -> tuple[Any, ...]:
+    attributes = json.dumps(item.attributes) if item.attributes else "{}"
+    return (parcel_id, ordinal, item.name, item.media_type, item.size, item.sha256, item.object_id, attributes)
 
 
 def claim_key(
     connection: Connection, key: Key, fingerprint: bytes, parcel_id: str, answer: bytes, at: Micros
 ) -> Acceptance:
     """Occupy a key for something that is no parcel of its own, such as a receipt; or say what it was used for."""
-    row = {"scope": key.scope, "value": key.value, "fingerprint": fingerprint, "parcel_id": parcel_id}
-    first = recall(connection, key)
-    if first is None:
-        _insert_keys(connection, [{**row, "answer": answer, "created_at": at}])
+    row = (key.scope, key.value, fingerprint, parcel_id, answer, at)
+    if _KEY.run(connection, [row]):
         return Acceptance(Judgement.NEW, parcel_id, answer)
+    first = _known(connection, [key])[key.scope, key.value]
     same = first.fingerprint == fingerprint
     return Acceptance(Judgement.KNOWN if same else Judgement.CONFLICT, first.parcel_id, first.answer if same else b"")
 

@@ -17,13 +17,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select, update
 
 from core.clock import Micros
+from core.ledger.driver import Insert
 from core.ledger.tables import trace
 
 GENESIS: Final = b"\x00" * 32
-_INSERT: Final = insert(trace)
+COLUMNS: Final = ("chain", "seq", "parcel_id", "at", "event", "public", "commitment", "salt", "personal", "hash")
+"""The order of what `Chain.rows` gives."""
+_INSERT: Final = Insert(trace, COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class Chain:
     def __init__(self, name: str) -> None:
         self.name, self.seq, self.head = name, 0, GENESIS
 
-    def rows(self, entries: Iterable[Entry]) -> tuple[list[dict[str, Any]], int, bytes]:
+    def rows(self, entries: Iterable[Entry]) -> tuple[list[tuple[Any, ...]], int, bytes]:
         """Rows for ``entries`` and the head they lead to; `advance` once they are committed."""
         rows, seq, head = [], self.seq, self.head
         for entry in entries:
@@ -61,20 +64,8 @@ class Chain:
             salt = os.urandom(16) if entry.personal else b""
             commitment = hashlib.sha256(salt + entry.personal).digest() if entry.personal else b""
             seq, head = seq + 1, link(head, public, commitment)
-            rows.append(
-                {
-                    "chain": self.name,
-                    "seq": seq,
-                    "parcel_id": entry.parcel_id,
-                    "at": entry.at,
-                    "event": entry.event,
-                    "public": public,
-                    "commitment": commitment,
-                    "salt": salt or None,
-                    "personal": entry.personal or None,
-                    "hash": head,
-                }
-            )
+            named = (self.name, seq, entry.parcel_id, entry.at, entry.event, public)
+            rows.append((*named, commitment, salt or None, entry.personal or None, head))
         return rows, seq, head
 
     def advance(self, seq: int, head: bytes) -> None:
@@ -82,10 +73,9 @@ class Chain:
         self.seq, self.head = seq, head
 
 
-def append(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+def append(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
     """Write rows made by `Chain.rows`."""
-    if rows:
-        connection.execute(_INSERT, rows)
+    _INSERT.run(connection, rows)
 
 
 @dataclass(frozen=True, slots=True)

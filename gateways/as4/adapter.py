@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ClassVar
 
@@ -26,6 +24,7 @@ from gateways.as4.partners import Partners, build
 from gateways.as4.receiving import Reception
 from gateways.as4.sending import Sender
 from gateways.as4.settings import Listen, Partner, Party
+from gateways.as4.workers import Workers
 
 _log = log.get("as4")
 
@@ -47,7 +46,7 @@ class As4Gateway:
             )
         self._kernel, self._settings = kernel, settings
         self._configuration, self._partners = EMPTY, Partners((), kernel.clock)
-        self._threads = ThreadPoolExecutor(max(2, os.cpu_count() or 2), "as4")
+        self._workers = Workers()
         self._server: Server | None = None
         self._sender: Sender | None = None
         self._client: Client | None = None
@@ -86,11 +85,11 @@ class As4Gateway:
         """Serve until cancelled; what has begun is finished first."""
         settings = self._settings
         reception = Reception(
-            self._kernel, settings.path, lambda: self._partners, lambda: self._configuration, self._threads
+            self._kernel, settings.path, lambda: self._partners, lambda: self._configuration, self._workers
         )
         self._client = client = Client()
         self._server = Server(reception.handle, settings.host, settings.port, self._tls(), self._bug)
-        self._sender = Sender(self._kernel, client, lambda: self._partners, self._threads)
+        self._sender = Sender(self._kernel, client, lambda: self._partners, self._workers)
         try:
             await self._server.start()
         except OSError as error:
@@ -107,7 +106,7 @@ class As4Gateway:
         """Everything has drained: let go of the connections to partners."""
         if self._client:
             await self._client.close()
-        self._threads.shutdown(wait=False)
+        self._workers.close()
 
     def _bug(self, error: BaseException) -> None:
         _log.error("a request met an error nobody documents", exc_info=error)

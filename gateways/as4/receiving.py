@@ -11,10 +11,8 @@ Rules:
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Callable
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,9 +34,12 @@ from core.gateway import Kernel, Sink, Staging
 from core.parcel import Item, Judgement, Key, Parcel
 from gateways.as4.mapping import description, facts, payload_name
 from gateways.as4.partners import Neighbour, Partners, signer
+from gateways.as4.workers import Workers
 
 SMALL: Final = 256 * 1024
 """Bodies up to this size are received in one hop to a thread."""
+IN_PLACE: Final = 64 * 1024
+"""Bodies up to this size hold no payload that becomes a file, and are judged without a thread where cores are few."""
 _BATCH: Final = 512 * 1024
 _PREFIX: Final = hashlib.sha256().digest_size
 
@@ -61,9 +62,9 @@ class Reception:
         path: str,
         partners: Callable[[], Partners],
         configuration: Callable[[], Configuration],
-        threads: Executor,
+        workers: Workers,
     ) -> None:
-        self._kernel, self._path, self._threads = kernel, path, threads
+        self._kernel, self._path, self._workers = kernel, path, workers
         self._partners, self._configuration = partners, configuration
 
     async def handle(self, path: str, incoming: Incoming) -> Answer:
@@ -93,7 +94,6 @@ class Reception:
             raise
 
     async def _receive(self, reception: _Message, incoming: Incoming) -> Answer:
-        loop = asyncio.get_running_loop()
         reception.begin(incoming.content_type)
         held = bytearray()
         whole = incoming.content_length is not None and incoming.content_length <= SMALL
@@ -101,9 +101,10 @@ class Reception:
             held += chunk
             if len(held) >= _BATCH or (not whole and len(held) > SMALL):
                 octets, held = bytes(held), bytearray()
-                await loop.run_in_executor(self._threads, reception.feed, octets)
+                await self._workers.large(reception.feed, octets)
                 failpoint.reach("mid-message")
-        judged = await loop.run_in_executor(self._threads, reception.finish, bytes(held))
+        run = self._workers.small if whole and len(held) <= IN_PLACE else self._workers.large
+        judged = await run(reception.finish, bytes(held))
         return await self._accept(reception, judged)
 
     async def _accept(self, reception: _Message, judged: _Judged) -> Answer:
@@ -134,8 +135,7 @@ class Reception:
         if message is not None:
             facts["from"] = str(message.from_.id)
         await self._kernel.refusal(reference, error.error.code, facts)
-        loop = asyncio.get_running_loop()
-        return Answer(200, await loop.run_in_executor(self._threads, reception.error, error))
+        return Answer(200, await self._workers.small(reception.error, error))
 
 
 def _later(error: Overloaded) -> Answer:

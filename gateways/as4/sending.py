@@ -11,11 +11,9 @@ Rules:
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import struct
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,7 +33,10 @@ from core.parcel import Parcel, Payload
 from core.receipt import Level, Receipt, Verdict
 from gateways.as4.mapping import part_properties, user_message
 from gateways.as4.partners import Neighbour, Partners, signer
+from gateways.as4.workers import Workers
 
+SMALL: Final = 64 * 1024
+"""Payload octets up to which a message is prepared in one go."""
 _PIECE: Final = 256 * 1024
 _FINAL: Final = frozenset({"EBMS:0001", "EBMS:0003", "EBMS:0007", "EBMS:0008", "EBMS:0009", "EBMS:0010", "EBMS:0011"})
 """Authenticated errors about what we sent: sending the same octets again cannot help."""
@@ -82,10 +83,10 @@ class Wire:
 
 
 class Sender:
-    """Sends deliveries to partners. ``partners`` gives the current ones; ``threads`` runs what blocks."""
+    """Sends deliveries to partners. ``partners`` gives the current ones."""
 
-    def __init__(self, kernel: Kernel, client: Client, partners: Callable[[], Partners], threads: Executor) -> None:
-        self._kernel, self._client, self._partners, self._threads = kernel, client, partners, threads
+    def __init__(self, kernel: Kernel, client: Client, partners: Callable[[], Partners], workers: Workers) -> None:
+        self._kernel, self._client, self._partners, self._workers = kernel, client, partners, workers
 
     async def deliver(self, delivery: Delivery, parcel: Parcel) -> Outcome:
         """One attempt."""
@@ -97,11 +98,11 @@ class Sender:
         if pmode is None:
             reason = f"partner {neighbour.partner.id} has no exchange that sends {parcel.integration}: add one"
             return Outcome(code="no-exchange", reason=reason)
-        loop = asyncio.get_running_loop()
+        run = self._workers.small if sum(p.size for p in parcel.payloads) <= SMALL else self._workers.large
         kept = await self._kernel.frozen(delivery.id) if delivery.attempts > 1 else None
         if kept is None:
             try:
-                wire, frozen = await loop.run_in_executor(self._threads, self._make, delivery, parcel, neighbour, pmode)
+                wire, frozen = await run(self._make, delivery, parcel, neighbour, pmode)
             except (EbmsError, ValueError) as error:
                 return Outcome(refused=True, code="cannot-be-sent", reason=str(error))
             facts = {"message": wire.message.message_id, "parts": str(len(wire.parts)), "partner": pmode.partner}
@@ -109,7 +110,7 @@ class Sender:
         else:
             frozen = kept
             opened = unseal(self._kernel.data_key(parcel), kept.wire, delivery.id.encode())
-            wire = await loop.run_in_executor(self._threads, Wire.from_bytes, opened)
+            wire = Wire.from_bytes(opened)
         return await self._post(delivery, parcel, neighbour, pmode, wire, frozen)
 
     # -- preparing
@@ -183,8 +184,7 @@ class Sender:
         except Unreachable as error:
             return Outcome(code=error.word, reason=f"{neighbour.partner.url}: {error.detail}", spent=frozen.objects)
         failpoint.reach("after-answer")
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._judge, delivery, pmode, wire, response, frozen.objects)
+        return await self._workers.small(self._judge, delivery, pmode, wire, response, frozen.objects)
 
     async def _once(self, parcel: Parcel, neighbour: Neighbour, wire: Wire) -> Response:
         small = [octets for octets, _ in wire.parts if octets is not None]
@@ -201,8 +201,7 @@ class Sender:
     async def _octets(self, parcel: Parcel, wire: Wire) -> AsyncIterator[bytes]:
         """The body of a large message, piece by piece, read and encrypted in a thread."""
         pieces = self._pieces(parcel, wire)
-        loop = asyncio.get_running_loop()
-        while (octets := await loop.run_in_executor(self._threads, next, pieces, None)) is not None:
+        while (octets := await self._workers.large(next, pieces, None)) is not None:
             yield octets
 
     def _pieces(self, parcel: Parcel, wire: Wire) -> Iterator[bytes]:

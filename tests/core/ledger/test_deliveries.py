@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import Engine, insert, select, update
+from sqlalchemy import Engine, select, update
 
 from core import limits
 from core.clock import SECOND
@@ -23,7 +23,7 @@ LATER = NOW + limits.LEASE
 def store(engine: Engine, *items: Delivery) -> None:
     """Put deliveries into the queue."""
     with engine.begin() as connection:
-        connection.execute(insert(delivery), [deliveries.row_of(item) for item in items])
+        deliveries.add_deliveries(connection, [(item, "") for item in items])
 
 
 def claim(engine: Engine, limit: int = 10, now: int = NOW, owner: str = "node-a") -> Claimed:

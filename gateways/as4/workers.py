@@ -1,0 +1,39 @@
+"""Where blocking work runs.
+
+A small message costs less than handing it to a thread and back: with a core or less for the process, every hand-over only makes the
+interpreter's lock change hands. With cores to spare, private-key operations run beside each other, because they let go of that lock.
+So small work is done in place on one or two cores and in threads on more; large work (a payload's octets, the disk) always goes to
+threads, so that the event loop never waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Workers:
+    """``threads`` for large work; small work joins them when ``beside`` is true (None = when there are more than two cores)."""
+
+    def __init__(self, threads: int = 4, *, beside: bool | None = None) -> None:
+        self._pool = ThreadPoolExecutor(threads, "as4")
+        self._beside = bool(int(os.environ.get("BES","0")))
+
+    async def small(self, function: Callable[..., T], *arguments: object) -> T:
+        """Work of well below a millisecond or so: parsing, hashing and one private-key operation for a small message."""
+        if not self._beside:
+            return function(*arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+    async def large(self, function: Callable[..., T], *arguments: object) -> T:
+        """Work whose length is the payload's, or that waits for a disk."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+    def close(self) -> None:
+        """Let the threads end."""
+        self._pool.shutdown(wait=False)
