@@ -252,6 +252,6 @@ def load_gateways() -> dict[str, Any]:
     for point in entry_points(group="stafet.gateways"):
         try:
             found[point.name] = point.load()
-        except ImportError as error:
+        except Exception as error:  # a stranger's module may fail in any way while it is imported
             raise ConfigError(f"gateway {point.name}", "", f"cannot be loaded: {error}", "install its extra") from error
     return found

@@ -20,8 +20,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from core import limits
-from core.errors import StafetError, UsageError
+from core import limits, log
+from core.errors import IllegalTransition, StafetError, UsageError
+
+_log = log.get("local")
 
 Progress = Callable[[Mapping[str, Any]], None]
 """Called now and then by long work, with ``done``, ``of`` and ``what``."""
@@ -69,14 +71,19 @@ class LocalServer:
         try:
             try:
                 request = json.loads(await reader.readuntil(b"\n"))
-                operation = self._operations[request["op"]]
-            except (ValueError, KeyError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TypeError):
+                operation, args = self._operations[request["op"]], request.get("args", {})
+                if not isinstance(args, dict):
+                    raise TypeError("arguments are not an object")
+            except (ValueError, KeyError, TypeError, RecursionError, EOFError, asyncio.LimitOverrunError):
                 say({"error": "not a request this node knows", "exit_code": UsageError.exit_code})
                 return
             try:
-                say({"result": await operation(request.get("args", {}), _throttled(say))})
+                say({"result": await operation(args, _throttled(say))})
             except StafetError as error:
                 say({"error": str(error), "exit_code": error.exit_code})
+            except Exception as error:  # whatever an operation does, its caller gets an answer
+                _log.exception("an operation failed in a way it does not document", op=request["op"])
+                say({"error": f"a bug ({type(error).__name__}); the node's log has the detail", "exit_code": _BUG})
         finally:
             with suppress(ConnectionError):
                 await writer.drain()
@@ -98,24 +105,26 @@ def _throttled(say: Callable[[Mapping[str, Any]], None]) -> Progress:
 
 
 _PACE = 0.1
+_BUG = IllegalTransition.exit_code
 
 
 def ask(path: Path, op: str, args: Mapping[str, Any], progress: Progress | None = None) -> Any:
-    """Ask the node listening on ``path``. Raises `ConnectionError` when none does, `NodeError` when it refuses."""
+    """Ask the node listening on ``path``. Raises `ConnectionError` when none does, `NodeError` when it refuses or dies."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
             connection.connect(str(path))
         except (FileNotFoundError, ConnectionRefusedError):
             raise ConnectionError(f"no node listens on {path}") from None
-        connection.sendall(json.dumps({"op": op, "args": dict(args)}).encode() + b"\n")
-        with connection.makefile("rb") as lines:
-            for line in lines:
-                message = json.loads(line)
-                if "progress" in message:
-                    if progress:
-                        progress(message["progress"])
-                elif "error" in message:
-                    raise NodeError(message["error"], int(message["exit_code"]))
-                else:
-                    return message["result"]
+        with suppress(ConnectionError):  # it died: whether it did the work, nobody here can say
+            connection.sendall(json.dumps({"op": op, "args": dict(args)}).encode() + b"\n")
+            with connection.makefile("rb") as lines:
+                for line in lines:
+                    message = json.loads(line)
+                    if "progress" in message:
+                        if progress:
+                            progress(message["progress"])
+                    elif "error" in message:
+                        raise NodeError(message["error"], int(message["exit_code"]))
+                    else:
+                        return message["result"]
     raise NodeError("the node went away before it answered; ask again", 1)

@@ -3,7 +3,7 @@
 Rules:
 
 1. A log line holds ids, codes, counts and digests: never payload octets, personal data or keys. A value that is ``bytes``
-   is refused by the processor below instead of printed.
+   is counted by the processor below instead of printed, however deep it is hidden.
 2. Observability fails open: a log that cannot be written never stops a delivery.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any, Literal
 
 import structlog
@@ -19,9 +19,18 @@ import structlog
 
 def _no_octets(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key, value in event.items():
-        if isinstance(value, bytes | bytearray | memoryview):
-            event[key] = f"<{len(value)} octets not logged>"
+        event[key] = _safe(value)
     return event
+
+
+def _safe(value: Any) -> Any:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"<{len(value)} octets not logged>"
+    if isinstance(value, Mapping):
+        return {_safe(k): _safe(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_safe(item) for item in value]
+    return value
 
 
 def configure(level: str = "info", style: Literal["json", "console", "auto"] = "auto") -> None:

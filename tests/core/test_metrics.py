@@ -1,0 +1,37 @@
+"""Metrics: names as Prometheus wants them, one registry a node."""
+
+from __future__ import annotations
+
+import re
+
+from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client.parser import text_string_to_metric_families
+
+from core.metrics import Metrics
+
+
+def test_two_nodes_in_one_process_count_apart():
+    """Each has a registry of its own."""
+    one, two = Metrics(), Metrics()
+    one.accepted.labels("paper", "new").inc(3)
+    assert b'stafet_parcels_accepted_total{gateway="paper",judgement="new"} 3.0' in one.text()
+    assert b'judgement="new"' not in two.text()
+
+
+def test_every_name_follows_the_conventions_and_can_be_parsed():
+    """The prefix, base units, and help for each; a scraper can read it."""
+    metrics = Metrics()
+    made = [m for m in vars(metrics).values() if isinstance(m, Counter | Gauge | Histogram)]
+    assert len(made) > 10
+    families = {f.name: f for f in text_string_to_metric_families(metrics.text().decode())}
+    for metric in made:
+        name = metric._name
+        assert re.fullmatch(r"stafet_[a-z_]+", name)
+        assert families[name].documentation
+        assert not re.search(r"_(ms|micros|minutes|kb|mb)$", name)
+
+
+def test_no_label_can_hold_who_or_what_a_parcel_is_about():
+    """Labels are few and bounded: none is an id, a subject or an address."""
+    labels = {label for m in vars(Metrics()).values() for label in getattr(m, "_labelnames", ())}
+    assert labels == {"gateway", "judgement", "result", "state", "code", "owner", "use"}
