@@ -1,6 +1,6 @@
 # The verbs people and CI share. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench crash fuzz docs clean
+.PHONY: help demo test lint bench crash interop fuzz docs clean
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do command -v $$p >/dev/null 2>&1 && $$p -c 'import sys,venv;sys.exit(sys.version_info<(3,11))' 2>/dev/null && echo $$p && break; done)
 WORKERS ?= 2
 ROUNDS ?= 20
@@ -23,11 +23,29 @@ help:  ## this list
 test: .venv/ready  ## set up and run the whole suite
 	$(VENV)/python -m pytest -n $(WORKERS) tests
 
+demo: .venv/ready  ## send a message between two organisations, kill one of them, see it arrive (FILE=… sends yours)
+	@$(VENV)/stafet demo $(if $(FILE),--file "$(FILE)")
+
 lint: .venv/ready  ## format, style, types, import contracts, tidy
 	$(VENV)/ruff format --check .
 	$(VENV)/ruff check .
 	$(VENV)/mypy
 	$(VENV)/lint-imports
+
+bench: .venv/ready  ## every benchmark, as ratios taken in one run
+	$(VENV)/python -m bench
+
+crash: .venv/ready  ## kill nodes under load and compare the books (ROUNDS=n)
+	$(VENV)/python -m conformance.crash --rounds $(ROUNDS)
+
+interop: .venv/ready  ## live peers of other makers
+	@echo "No live peers are set up yet: conformance against other products comes with the next AS4 work."; exit 2
+
+fuzz: .venv/ready  ## every fuzz target (SECONDS=n in all)
+	$(VENV)/python -m tests.fuzz --seconds $(SECONDS)
+
+docs: .venv/ready  ## reference pages and docs/requirements.md, made from the code
+	$(VENV)/python scripts/docs.py
 
 clean:  ## remove everything that was made
 	rm -rf .venv build demo
