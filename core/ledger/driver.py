@@ -35,6 +35,8 @@ def _cursor(connection: Connection) -> Iterator[Any]:
     try:
         yield cursor
     except dbapi.Error as error:
+        if connection.dialect.is_disconnect(error, connection.connection.driver_connection, cursor):
+            connection.invalidate(error)
         raise DBAPIError.instance(
             None, None, error, dbapi.Error, hide_parameters=True, dialect=connection.dialect
         ) from error

@@ -31,6 +31,17 @@ def test_every_name_follows_the_conventions_and_can_be_parsed():
         assert not re.search(r"_(ms|micros|minutes|kb|mb)$", name)
 
 
+def test_what_the_writer_did_is_shown_as_it_is():
+    """It counts by itself: showing it twice does not add it up."""
+    metrics = Metrics()
+    for _ in range(2):
+        metrics.show_writer(7, 700, 1.5)
+    text = metrics.text().decode()
+    assert "stafet_ledger_commits_total 7.0" in text
+    assert "stafet_ledger_commands_total 700.0" in text
+    assert "stafet_ledger_cpu_seconds_total 1.5" in text
+
+
 def test_no_label_can_hold_who_or_what_a_parcel_is_about():
     """Labels are few and bounded: none is an id, a subject or an address."""
     labels = {label for m in vars(Metrics()).values() for label in getattr(m, "_labelnames", ())}

@@ -343,7 +343,8 @@ def test_a_text_the_database_cannot_hold_is_refused_with_a_documented_error(post
     engine.dispose()
 
 
-def test_a_server_that_went_away_is_found_again(postgresql_url: str):
+@pytest.mark.parametrize("hot", [False, True])
+def test_a_server_that_went_away_is_found_again(postgresql_url: str, hot: bool):
     """A connection that broke before a commit loses one command with a documented error, and no more."""
     from core.ledger.engine import open_engine, upgrade
 
@@ -361,7 +362,8 @@ def test_a_server_that_went_away_is_found_again(postgresql_url: str):
             ),
             {"p": mine},
         )
-    outcome = writer.submit(PUT, "n2").exception(10)
+    kind, item = (Kind("accept", accept_many), an_accept("k")) if hot else (PUT, "n2")
+    outcome = writer.submit(kind, item).exception(10)
     assert outcome is None or isinstance(outcome, Overloaded)
     assert writer.submit(PUT, "n3").result(10) == "n3"
     writer.close()

@@ -118,6 +118,29 @@ def test_subjects_are_never_stored_in_clear(engine: Engine):
     assert row.sealed_subjects == b"sealed"
 
 
+def test_a_key_may_be_occupied_by_what_is_no_parcel(engine: Engine):
+    """A receipt counts once: new, then known with the first answer; other content is a conflict without it."""
+    key = Key("paper/egedal-journal", "receipt-1")
+    with engine.begin() as connection:
+        judged = [
+            parcels.claim_key(connection, key, fingerprint, "p1", answer, NOW)
+            for fingerprint, answer in ((b"one", b"first"), (b"one", b"second"), (b"two", b"third"))
+        ]
+    assert [(j.judgement, j.parcel_id, j.answer) for j in judged] == [
+        (NEW, "p1", b"first"),
+        (KNOWN, "p1", b"first"),
+        (CONFLICT, "p1", b""),
+    ]
+
+
+def test_what_is_accepted_under_a_lease_belongs_to_its_owner(engine: Engine):
+    """Born claimed: its row names the owner, and a death before the first word is counted as one."""
+    accept(engine, an_accept(None, owner="node-a"), an_accept(None))
+    with engine.connect() as connection:
+        owners = connection.execute(select(delivery.c.lease_owner)).scalars().all()
+    assert sorted(owners) == ["", "node-a"]
+
+
 def test_further_answers_are_kept_and_forgotten_with_their_key(engine: Engine):
     """`forget_keys` removes keys and further answers older than the window, and only those."""
     accept(engine, an_accept("old"), an_accept("young", parcel=a_parcel(at=NOW + 10)))

@@ -139,7 +139,7 @@ def test_a_head_moves_only_when_told(engine: Engine):
     assert first == again
     assert (chain.seq, chain.head) == (0, GENESIS)
     chain.advance(seq, head)
-    assert (chain.seq, chain.head) == (1, first[0]["hash"])
+    assert (chain.seq, chain.head) == (1, first[0][-1])
 
 
 def test_no_entries_write_nothing(engine: Engine):
