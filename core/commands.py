@@ -90,7 +90,7 @@ def _work(connection: Connection, claimed: Claimed, at: Micros) -> Work:
     ids = [d.parcel_id for d in claimed.deliveries]
     if claimed.quarantined:
         text = (
-            "a delivery was set aside: its attempts ended three times without a word; look at it before `stafet resend`"
+            "a delivery was set aside: its attempts ended time after time without a word; look at it before `stafet resend`"
         )
         rows = [Alarm(new_id(at), at, "quarantined", text, d.parcel_id) for d in claimed.quarantined]
         alarms.raise_many(connection, rows)

@@ -43,8 +43,9 @@ LEASE: Final = 60 * SECOND
 CLAIM_BATCH: Final = 64
 #: Attempts in flight per node.
 IN_FLIGHT: Final = 64
-#: Leases that ended without a word (the process died) before a delivery is set aside as dangerous.
-SILENT_DEATHS: Final = 3
+#: Leases that ended without a word (the process died) before a delivery is set aside as dangerous. All that is in flight when a
+#: process dies is counted, so fewer than this would blame the innocent after a few unlucky restarts.
+SILENT_DEATHS: Final = 5
 #: Share of claims the bulk lane keeps even when urgent work waits: one in ten.
 BULK_SHARE: Final = 10
 #: How often a node looks for due work when nothing told it of any.

@@ -333,12 +333,19 @@ def _moved(now: Delivery, item: Settle, after: State) -> Delivery:
         after,
         item.due_at if item.due_at is not None else item.at if after is State.READY else now.due_at,
         now.epoch,
-        0 if item.event is Event.RESEND else now.attempts,
+        _attempts_after(now, item.event),
         now.lane,
         now.rule,
         now.config_version,
         now.destination,
     )
+
+
+def _attempts_after(now: Delivery, event: Event) -> int:
+    """A resend begins anew where the far side has spoken; where it has not, what was frozen may have arrived and is repeated."""
+    if event is not Event.RESEND:
+        return now.attempts
+    return 0 if now.state in (State.REJECTED, State.DELIVERED) else min(now.attempts, 1)
 
 
 def _change(moved: Delivery, item: Settle) -> tuple[Any, ...]:

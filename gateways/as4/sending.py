@@ -20,6 +20,7 @@ from typing import Final
 from accesspoint import names
 from accesspoint.client import Client, Response, Unreachable
 from accesspoint.compression import Compressor, worth_compressing
+from accesspoint.compression import compress as compress_whole
 from accesspoint.errors import EbmsError, RemoteError, SoapFault
 from accesspoint.outbound import Acknowledged, Message, Part, build, judge_answer, new_cid
 from accesspoint.pmode import PMode
@@ -130,9 +131,9 @@ class Sender:
 
     def _prepare(self, parcel: Parcel, payload: Payload, pmode: PMode) -> Prepared:
         compress = pmode.compress and worth_compressing(payload.media_type)
-        if not compress:
-            return self._as_it_is(parcel, payload)
         small = payload.size <= limits.INLINE_PAYLOAD
+        if not compress or (not small and self._is_dense(parcel, payload)):
+            return self._as_it_is(parcel, payload)
         keeper = None if small else self._kernel.keep(parcel)
         stream, digest, length = Compressor(), hashlib.sha256(), 0
         held: list[bytes] = []
@@ -150,6 +151,13 @@ class Sender:
         part = Part(new_cid(), payload.media_type, True, length, digest.digest(), part_properties(payload))
         return Prepared(part, b"".join(held)) if keeper is None else Prepared(part, None, keeper.object_id)
 
+    def _is_dense(self, parcel: Parcel, payload: Payload) -> bool:
+        """Whether gzip gains nothing on the first piece of a large payload. Text and XML are compressed whatever it gains."""
+        if _is_rewritten(payload.media_type):
+            return False
+        first = next(self._kernel.read_now(parcel, payload))[:_PIECE]
+        return len(compress_whole(first)) > len(first) * 0.98
+
     def _compressed(self, stream: Compressor, parcel: Parcel, payload: Payload) -> Iterator[bytes]:
         for chunk in self._kernel.read_now(parcel, payload):
             view = memoryview(chunk)
@@ -159,9 +167,8 @@ class Sender:
 
     def _as_it_is(self, parcel: Parcel, payload: Payload) -> Prepared:
         """A payload sent uncompressed: its digest is over its own octets, except for text and XML."""
-        if not worth_compressing(payload.media_type):
-            digest = payload.sha256
-        else:
+        digest = payload.sha256
+        if _is_rewritten(payload.media_type):
             own = AttachmentDigest(names.SHA256, payload.media_type)
             for chunk in self._kernel.read_now(parcel, payload):
                 own.update(chunk)
@@ -248,6 +255,12 @@ class Sender:
             outside_id=wire.message.message_id,
             digest=hashlib.sha256(proof.raw).digest(),
         )
+
+
+def _is_rewritten(media_type: str) -> bool:
+    """Whether an uncompressed part of this type is not digested octet for octet: text (line ends) and XML (canonical form)."""
+    kind = media_type.partition(";")[0].strip().lower()
+    return kind.startswith("text/") or kind.endswith(("+xml", "/xml"))
 
 
 def _refused(error: RemoteError, wait: int | None, spent: tuple[str, ...]) -> Outcome:

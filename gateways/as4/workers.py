@@ -1,9 +1,9 @@
 """Where blocking work runs.
 
-A small message costs less than handing it to a thread and back: with a core or less for the process, every hand-over only makes the
-interpreter's lock change hands. With cores to spare, private-key operations run beside each other, because they let go of that lock.
-So small work is done in place on one or two cores and in threads on more; large work (a payload's octets, the disk) always goes to
-threads, so that the event loop never waits for it.
+A small message costs less than handing it to a thread and back: with a core or less for the process, every hand-over only makes
+the interpreter's lock change hands. With cores to spare, private-key operations run beside each other, because they let go of
+that lock. So small work is done in place on one or two cores and in threads on more; large work (a payload's octets, the disk)
+always goes to threads, so that the event loop never waits for it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Workers:
 
     def __init__(self, threads: int = 4, *, beside: bool | None = None) -> None:
         self._pool = ThreadPoolExecutor(threads, "as4")
-        self._beside = bool(int(os.environ.get("BES","0")))
+        self._beside = (os.cpu_count() or 1) > 2 if beside is None else beside
 
     async def small(self, function: Callable[..., T], *arguments: object) -> T:
         """Work of well below a millisecond or so: parsing, hashing and one private-key operation for a small message."""
