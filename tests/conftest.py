@@ -14,6 +14,7 @@ from sqlalchemy import Engine, create_engine, text
 
 from core.clock import FrozenClock
 from core.ledger.engine import open_engine, upgrade
+from core.ledger.tables import metadata
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 _NUMBERS = itertools.count(1)
@@ -52,22 +53,34 @@ def postgresql_server() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def new_postgresql(postgresql_server: str) -> Iterator[Callable[[], str]]:
-    """Makes fresh PostgreSQL databases; gives the URL of each."""
-    made: list[str] = []
+    """Makes fresh PostgreSQL databases; gives the URL of each. They go with their server."""
     admin = create_engine(postgresql_server, isolation_level="AUTOCOMMIT")
 
     def make() -> str:
         name = f"stafet_{next(_NUMBERS)}"
         with admin.connect() as connection:
             connection.execute(text(f"CREATE DATABASE {name}"))
-        made.append(name)
         return admin.url.set(database=name).render_as_string(hide_password=False)
 
     yield make
-    with admin.connect() as connection:
-        for name in made:
-            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
     admin.dispose()
+
+
+@pytest.fixture(scope="session")
+def emptied_postgresql(new_postgresql: Callable[[], str]) -> Callable[[], str]:
+    """Empties one PostgreSQL ledger, which is quicker than a database for each test; gives its URL."""
+    url = new_postgresql()
+    admin = create_engine(url)
+    upgrade(admin)
+
+    def empty() -> str:
+        with admin.begin() as connection:
+            for table in metadata.sorted_tables:
+                connection.execute(table.delete())
+        admin.dispose()
+        return url
+
+    return empty
 
 
 @pytest.fixture
@@ -98,10 +111,13 @@ def _open(url: str) -> Iterator[Engine]:
     opened.dispose()
 
 
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    """An open ledger of either kind with its tables in place."""
-    yield from _open(database_url)
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """An open and empty ledger with its tables in place: the test runs once for each kind of database."""
+    if request.param == "sqlite":
+        yield from _open(request.getfixturevalue("sqlite_url"))
+    else:
+        yield from _open(request.getfixturevalue("emptied_postgresql")())
 
 
 @pytest.fixture

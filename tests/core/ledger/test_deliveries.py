@@ -13,7 +13,7 @@ from core.gateway import Outcome
 from core.ledger import deliveries
 from core.ledger.deliveries import Claim, Claimed, PullClaim, Renew, Settle, Settled
 from core.ledger.engine import open_engine, upgrade
-from core.ledger.tables import delivery, receipt
+from core.ledger.tables import delivery, node, receipt
 from core.receipt import Level, Receipt, Verdict
 from tests.core.making import NOW, a_delivery
 
@@ -136,8 +136,8 @@ def test_two_nodes_claiming_at_once_never_share_a_delivery(postgresql_url: str):
 
 
 def test_work_that_kills_its_process_is_set_aside(engine: Engine):
-    """After three leases that ended without a word the fourth claim quarantines instead of giving it out."""
-    item, healthy = a_delivery(), a_delivery(due_at=NOW + 3 * limits.LEASE)
+    """After so many leases that ended without a word the next claim quarantines instead of giving it out."""
+    item, healthy = a_delivery(), a_delivery(due_at=NOW + limits.SILENT_DEATHS * limits.LEASE)
     store(engine, item, healthy)
     for round_ in range(limits.SILENT_DEATHS):
         assert [d.id for d in claim(engine, now=NOW + round_ * limits.LEASE).deliveries] == [item.id]
@@ -149,15 +149,14 @@ def test_work_that_kills_its_process_is_set_aside(engine: Engine):
 
 
 def test_a_word_in_between_starts_the_count_of_deaths_anew(engine: Engine):
-    """Two deaths, then a reported failure, then two more deaths: still not dangerous."""
+    """All deaths but one, then a reported failure, then as many again: still not dangerous."""
     item = a_delivery()
     store(engine, item)
     now = NOW
     for _ in range(2):
-        claim(engine, now=now)
-        claim(engine, now=now + limits.LEASE)
-        (held,) = claim(engine, now=now + 2 * limits.LEASE).deliveries
-        now += 3 * limits.LEASE
+        for _ in range(limits.SILENT_DEATHS):
+            (held,) = claim(engine, now=now).deliveries
+            now += limits.LEASE
         settle(engine, Settle(item.id, Event.RETRY, now, held.epoch, now))
     assert look(engine, item.id).state is State.READY
 
@@ -361,12 +360,15 @@ def test_words_of_the_far_side_are_cut_to_their_columns(engine: Engine):
     assert result.after is State.REJECTED
 
 
-def test_a_resend_starts_counting_anew(engine: Engine):
-    """Attempts are counted from zero and it is due at once."""
-    item = a_delivery(attempts=3)
+@pytest.mark.parametrize(
+    ("state", "attempts"), [(State.REJECTED, 0), (State.DELIVERED, 0), (State.FAILED, 1), (State.HELD, 1)]
+)
+def test_a_resend_is_due_at_once_with_its_attempts_before_it(engine: Engine, state: State, attempts: int):
+    """Where the far side has spoken it counts from zero; where it has not, the frozen wire may have arrived and is repeated."""
+    item = a_delivery(state=state, attempts=3)
     store(engine, item)
-    settle(engine, Settle(item.id, Event.HOLD, NOW), Settle(item.id, Event.RESEND, NOW + 4))
-    assert (look(engine, item.id).attempts, look(engine, item.id).due_at) == (0, NOW + 4)
+    settle(engine, Settle(item.id, Event.RESEND, NOW + 4))
+    assert (look(engine, item.id).attempts, look(engine, item.id).due_at) == (attempts, NOW + 4)
 
 
 def test_when_a_delivery_was_settled_is_known_and_forgotten_by_a_resend(engine: Engine):
@@ -449,3 +451,24 @@ def test_lists_for_people_and_waiting_pulls(engine: Engine):
         assert [r.id for r in deliveries.mailbox(connection, "egedal-journal", 5)] == [old.id, new.id]
         systems = ["egedal-journal", "solbjerg-journal", "nobody"]
         assert deliveries.systems_with_mail(connection, systems, NOW) == {"egedal-journal"}
+
+
+def test_a_node_that_comes_back_need_not_wait_for_its_own_leases(engine: Engine):
+    """What its earlier boots held is due at once and counts as a death; other nodes' and pulled leases stand."""
+    mine, other, pulled = a_delivery(), a_delivery(), a_delivery(gateway="")
+    store(engine, mine)
+    claim(engine, owner="boot-1")
+    store(engine, other)
+    claim(engine, owner="boot-2")
+    store(engine, pulled)
+    pull(engine)
+    with engine.begin() as connection:
+        for boot, chain in (("boot-1", "node-a.1"), ("boot-2", "node-ab.1"), ("egedal-journal", "node-a.0")):
+            facts = {"started_at": NOW, "seen_at": NOW, "config_version": 1}
+            connection.execute(node.insert(), {"id": boot, "chain": chain, **facts})
+        assert deliveries.end_leases_of(connection, "node-a", NOW + 1) == 1
+    assert [d.id for d in claim(engine, now=NOW + 1).deliveries] == [mine.id]
+    with engine.connect() as connection:
+        deaths = connection.execute(select(delivery.c.deaths).where(delivery.c.id == mine.id)).scalar_one()
+    assert deaths == 1
+    assert look(engine, pulled.id).due_at == LATER

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,15 @@ files.birkelund.example:/data /srv/data nfs4 rw 0 0
 /dev/sdc1 /srv/data/fast btrfs rw 0 0
 short line
 """
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """A ledger of its own, because these tests break it."""
+    opened = open_engine(database_url)
+    upgrade(opened)
+    yield opened
+    opened.dispose()
 
 
 # --- what durability rests on -----------------------------------------------------------------------------------------

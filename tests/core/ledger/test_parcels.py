@@ -167,6 +167,8 @@ def test_rewrapping_touches_the_key_and_nothing_else(engine: Engine):
     with engine.begin() as connection:
         parcels.rewrap(connection, [(item.item.parcel.id, b"new wrap", "k2")])
         loaded = parcels.load(connection, item.item.parcel.id)
+        assert parcels.under_older_keys(connection, "k2", 10) == []
+        assert [row[0] for row in parcels.under_older_keys(connection, "k3", 10)] == [loaded.id]
     assert (loaded.wrapped_key, loaded.key_id) == (b"new wrap", "k2")
     assert loaded.payloads == item.item.parcel.payloads
 
