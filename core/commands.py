@@ -89,9 +89,7 @@ def _claim(connection: Connection, batch: Sequence[Claim]) -> Sequence[Work]:
 def _work(connection: Connection, claimed: Claimed, at: Micros) -> Work:
     ids = [d.parcel_id for d in claimed.deliveries]
     if claimed.quarantined:
-        text = (
-            "a delivery was set aside: its attempts ended time after time without a word; look at it before `stafet resend`"
-        )
+        text = "a delivery was set aside: its attempts ended time after time without a word; look at it before `stafet resend`"
         rows = [Alarm(new_id(at), at, "quarantined", text, d.parcel_id) for d in claimed.quarantined]
         alarms.raise_many(connection, rows)
     return Work(claimed.deliveries, parcels.load_many(connection, ids) if ids else {}, claimed.quarantined)

@@ -21,8 +21,8 @@ from core.description import Description
 from core.errors import NotFound, StaleLease, UsageError
 from core.gateway import Lease
 from core.kernel import NodeKernel, decide, deliveries_for
+from core.ledger import alarms, parcels, versions
 from core.ledger import deliveries as queue
-from core.ledger import parcels, versions
 from core.ledger.deliveries import Settle
 from core.ledger.versions import Version
 from core.local import Operation, Progress
@@ -51,6 +51,7 @@ class Operations:
             "resend": self.resend,
             "backup": self.backup,
             "rewrap": self.rewrap,
+            "clear": self.clear,
         }
 
     async def status(self, _args: Mapping[str, Any], _progress: Progress) -> Any:
@@ -233,6 +234,12 @@ class Operations:
         number: int = await self._runtime.do(commands.VERSION, version)
         self._changed(Configuration.from_json(content, self._runtime.catalogue.kinds, number))
         return number
+
+    async def clear(self, args: Mapping[str, Any], _progress: Progress) -> Any:
+        """Somebody has seen to these ``alarms``."""
+        arguments = (list(args["alarms"]), self._runtime.clock.now())
+        await self._runtime.do(commands.CALL, commands.Call(alarms.clear, arguments))
+        return {"cleared": len(args["alarms"])}
 
     # -- keeping
 

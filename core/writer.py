@@ -79,6 +79,7 @@ class Writer:
         self._queue: deque[_Command] = deque()
         self._wake = threading.Condition()
         self._stopping = False
+        self._busy = False
         self._dead: BaseException | None = None
         self.statistics = Statistics()
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
@@ -133,7 +134,11 @@ class Writer:
                 if self._stopping:
                     return []
                 self._wake.wait()
+        if self._busy:  # others are on their way: one commit for all of them costs less than two
+            time.sleep(limits.WRITER_WAIT / 1_000_000)
+        with self._wake:
             size = min(len(self._queue), limits.WRITER_BATCH)
+            self._busy = size > 1
             return [self._queue.popleft() for _ in range(size)]
 
     def _die(self, error: BaseException, batch: list[_Command]) -> None:

@@ -1,0 +1,144 @@
+"""check, plan, apply, rollback, history: what an organisation has agreed, in versions."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from core import config
+from core.cli import talk
+from core.cli.output import ERR, Json, say, say_json, table
+from core.clock import local
+from core.config import Change, Configuration
+from core.errors import ConfigError, UsageError
+from core.ledger import versions
+from core.runtime import Catalogue
+
+Directory = Annotated[Path | None, typer.Argument(help="The configuration directory; else the one node.yaml names.")]
+Why = Annotated[str, typer.Option("--why", help="Why, for whoever reads the history.")]
+
+
+def _directory(given: Path | None) -> Path:
+    return given if given is not None else talk.settings().config_path
+
+
+def _load(directory: Path, catalogue: Catalogue, as_json: bool) -> Configuration:
+    """The directory's configuration; prints everything that is wrong and ends with 2."""
+    try:
+        return config.load(directory, catalogue.kinds, catalogue.checks)
+    except ExceptionGroup as group:
+        problems = [p for p in group.exceptions if isinstance(p, ConfigError)]
+        if as_json:
+            named = [{"file": p.file, "field": p.field, "cause": p.cause, "remedy": p.remedy} for p in problems]
+            say_json({"ok": False, "problems": named})
+        for problem in problems:
+            ERR.print(str(problem), markup=False)
+        ERR.print(f"{len(problems)} problem{'s' if len(problems) != 1 else ''}; nothing is applied", markup=False)
+        raise typer.Exit(UsageError.exit_code) from None
+
+
+def check(directory: Directory = None, as_json: Json = False) -> None:
+    """Find everything that is wrong in a configuration directory, with file, line, field, cause and remedy."""
+    wanted = _load(_directory(directory), Catalogue(), as_json)
+    counts = {kind: len(documents) for kind, documents in sorted(wanted.documents.items())}
+    if as_json:
+        say_json({"ok": True, "documents": counts, "files": len(wanted.files)})
+    else:
+        say("in order: " + ", ".join(f"{count} {kind}" for kind, count in counts.items()))
+
+
+def _changes(directory: Path, as_json: bool) -> tuple[list[Change], int]:
+    catalogue = Catalogue()
+    wanted = _load(directory, catalogue, as_json)
+    try:
+        with talk.looking() as connection:
+            old = talk.stored(connection, catalogue)
+    except ConfigError:
+        old = config.EMPTY
+    return config.plan(old, wanted), old.number
+
+
+def _show(changes: list[Change], number: int) -> None:
+    if not changes:
+        say(f"nothing would change: the directory is version {number}")
+    for change in changes:
+        say(
+            f"{ {'added': '+', 'removed': '-', 'changed': '~'}[change.what] } {change.kind} {change.id}".replace(
+                "  ", " "
+            )
+        )
+        for path, old, new in change.fields:
+            say(f"    {path}: {old} -> {new}")
+
+
+def _listed(changes: list[Change]) -> list[dict[str, object]]:
+    return [
+        {
+            "what": c.what,
+            "kind": c.kind,
+            "id": c.id,
+            "fields": [dict(zip(("path", "old", "new"), f, strict=True)) for f in c.fields],
+        }
+        for c in changes
+    ]
+
+
+def plan(directory: Directory = None, as_json: Json = False) -> None:
+    """Say what applying the directory would change, document by document and field by field."""
+    changes, number = _changes(_directory(directory), as_json)
+    if as_json:
+        say_json({"from": number, "changes": _listed(changes)})
+    else:
+        _show(changes, number)
+
+
+def apply(
+    directory: Directory = None,
+    why: Why = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Store the directory as the next numbered version; running nodes follow it."""
+    root = _directory(directory)
+    changes, number = _changes(root, as_json)
+    if changes and not as_json:
+        _show(changes, number)
+        if not yes and sys.stdin.isatty() and not typer.confirm("Apply?"):
+            raise typer.Exit(1)
+    result = talk.do("apply", {"directory": str(root.resolve()), "who": talk.who(), "why": why}, "applying")
+    if as_json:
+        say_json(result)
+    else:
+        say(f"version {result['version']} is in force" if result["changes"] else f"already version {result['version']}")
+
+
+def rollback(
+    number: Annotated[int, typer.Argument(help="The version whose content shall come back.")],
+    why: Why = "",
+    as_json: Json = False,
+) -> None:
+    """Store an old version's content as the next version."""
+    result = talk.do("rollback", {"number": number, "who": talk.who(), "why": why}, "rolling back")
+    if as_json:
+        say_json(result)
+    else:
+        say(f"version {result['version']} is in force, with the content of version {number}")
+
+
+def history(as_json: Json = False) -> None:
+    """List the configuration versions: number, when, who, why."""
+    with talk.looking() as connection:
+        found = versions.history(connection)
+    if as_json:
+        say_json([{"number": v.number, "at": v.at, "who": v.who, "why": v.why} for v in found])
+    else:
+        table("versions", ("number", "when", "who", "why"), [(v.number, local(v.at), v.who, v.why) for v in found])
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register this module's commands."""
+    for command in (check, plan, apply, rollback, history):
+        app.command()(command)
