@@ -125,7 +125,7 @@ class Estate:
     def _documents(self, one: Organisation, authority: Authority) -> None:
         config = one.home / "config"
         write(config / "certificates" / "demo-ca.pem", authority.pem())
-        write(one.home / "keys" / "client-anchors.pem", authority.pem())
+        write(one.home / "client-anchors.pem", authority.pem())
         for name, documents in self.documents(one).items():
             _dump(config / name, documents)
 
@@ -226,7 +226,7 @@ class Estate:
         gateway: dict[str, Any] = {"port": one.port, "tls_key": "tls"}
         if self.mutual_tls:
             gateway |= {
-                "client_anchors": str(one.home / "keys" / "client-anchors.pem"),
+                "client_anchors": str(one.home / "client-anchors.pem"),
                 "demand_client_certificate": True,
             }
         node: dict[str, Any] = {

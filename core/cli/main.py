@@ -75,9 +75,8 @@ def main() -> None:
     warnings.filterwarnings("ignore", message="SQLite .* has the WAL-reset race")
     _add_others()
     try:
-        app(standalone_mode=False)
-    except typer.Exit as ending:
-        sys.exit(ending.exit_code)
+        ending = app(standalone_mode=False)  # an exit code where a command ended with one
+        sys.exit(ending if isinstance(ending, int) else 0)
     except typer.Abort:
         sys.exit(130)
     except StafetError as error:
