@@ -206,7 +206,7 @@ def _show(console: Console, act: Act) -> None:
     seconds = f"{act.milliseconds:.0f} ms" if act.milliseconds < 10_000 else f"{act.milliseconds / 1000:.1f} s"
     tries = "1 attempt" if act.attempts == 1 else f"{act.attempts} attempts"
     _say(console, f"   ✓ {act.size:,} octets, {tries}, {seconds} from handing over to receipt")
-    _say(console, f"   ✓ both traces name SHA-256 {act.sha256[:16]}…; taken from the mailbox exactly once")
+    _say(console, f"   ✓ both traces name SHA-256 {act.sha256[:16]}…; taken exactly once")
     _say(console, "")
 
 
@@ -223,14 +223,13 @@ def _set_up(home: Path, console: Console) -> Estate:
     return estate
 
 
-def _ending(console: Console, home: Path) -> None:
+def _ending(console: Console, home: Path, acts: list[Act]) -> None:
     _say(console, "Both nodes were stopped; what they know is still there. Look around:")
-    _say(console, f"   . .venv/bin/activate && stafet --home {home / 'municipality'} up")
-    _say(
-        console,
-        f"   stafet --home {home / 'municipality'} history      (in another terminal; try trace, explain, send)",
-    )
-    _say(console, "   docs/tutorial.md goes on to a partner and keys of your own")
+    _say(console, f"   . .venv/bin/activate; export STAFET_HOME={home / 'municipality'}")
+    _say(console, f"   stafet trace {acts[0].parcel}")
+    _say(console, f"   stafet explain {acts[0].parcel}")
+    _say(console, "   stafet up            and in another terminal: stafet send, inbox, status")
+    _say(console, "docs/tutorial.md goes on to a partner and keys of your own.")
 
 
 def run(home: Path, file: Path | None, *, kill: bool, console: Console) -> list[Act]:
@@ -258,7 +257,7 @@ def run(home: Path, file: Path | None, *, kill: bool, console: Console) -> list[
     finally:
         estate.stop_all()
     _say(console, f"Everything took {time.perf_counter() - begun:.1f} s.")
-    _ending(console, home)
+    _ending(console, home, acts)
     return acts
 
 
