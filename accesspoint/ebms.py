@@ -2,7 +2,7 @@
 
 Rules:
 
-1. Reading judges: a header that breaks schema or specification raises with the code and the field (as4.md §4.2).
+1. Reading judges: a header that breaks schema or specification raises with the code and the field.
 2. Values are compared as they stand after xs:token collapse; nothing is folded, guessed or defaulted except the MPC.
 3. Writing is canonical octets from templates: what is digested is what is sent.
 4. One user message or one signal per envelope; bundling is refused, not half-done.
@@ -68,7 +68,7 @@ class PartInfo:
     properties: tuple[Property, ...] = ()
 
     def get(self, name: str) -> str | None:
-        """A part property by name, case-insensitive as peers write it [as4.md §3.5]."""
+        """A part property by name, case-insensitive as peers write it."""
         return next((p.value for p in self.properties if p.name.lower() == name.lower()), None)
 
 
@@ -236,7 +236,7 @@ def _part(element: Element) -> PartInfo:
     href = " ".join(href.split()) if href is not None else None
     if href is None or href.startswith("#"):
         return PartInfo(None, properties)
-    if not href.startswith("cid:") or " " in href:
+    if not href.startswith("cid:") or href == "cid:" or " " in href:
         raise _wrong(
             f"{path}/@href", "is not a cid: reference; external payloads are not fetched", EXTERNAL_PAYLOAD_ERROR
         )

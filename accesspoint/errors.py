@@ -195,7 +195,7 @@ class ReportedError:
 
 
 class RemoteError(As4Error):
-    """The peer answered with errors. An unauthenticated one never ends the retries for good [as4.md §9.3]."""
+    """The peer answered with errors. An unauthenticated one never ends the retries for good."""
 
     def __init__(self, errors: Sequence[ReportedError], *, authenticated: bool) -> None:
         self.errors, self.authenticated = tuple(errors), authenticated

@@ -1,4 +1,4 @@
-"""Receiving: from octets as they come to a judged message, in one pass [as4.md §5.1, design of the AS4 wire].
+"""Receiving: from octets as they come to a judged message, in one pass.
 
 Rules:
 
@@ -96,7 +96,7 @@ class Accepted:
         """What makes a repetition the same message: the business header and the plain payloads, not what a stack signs afresh.
 
         SHA-256 over parties, roles, agreement, service, action, conversation, reference, properties, and per part its properties
-        and digest. Timestamp, ids of elements, keys and IVs are left out [as4.md §11].
+        and digest. Timestamp, ids of elements, keys and IVs are left out.
         """
         m = self.message
         facts = (

@@ -1,4 +1,4 @@
-"""MIME packaging: written as octets, read as they come [RFC 2046, RFC 2387, as4.md §3].
+"""MIME packaging: written as octets, read as they come [RFC 2046, RFC 2387].
 
 Rules:
 
@@ -52,6 +52,8 @@ def parse_content_type(value: str) -> ContentType:
     """The HTTP Content-Type of an exchange. Raises `HttpRefusal` 415 for what is neither SOAP 1.2 nor multipart/related."""
     if len(value) > limits.MIME_LINE:
         raise HttpRefusal(415, "Content-Type is too long")
+    if not value.isascii():
+        raise HttpRefusal(415, "Content-Type has characters that are not ASCII")
     head, parameters = _parameters(value)
     if head == "multipart/related":
         boundary = parameters.get("boundary", "")
@@ -121,14 +123,15 @@ class _Base64:
     """Base64 as it flows: whole quanta are decoded, the rest waits."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest, self._ended = b"", False
 
     def feed(self, octets: bytes) -> bytes:
         data = self._rest + octets.translate(None, b"\r\n\t ")
         cut = len(data) // 4 * 4
-        if b"=" in data[:cut][:-4]:
+        if b"=" in data[:cut][:-4] or (self._ended and data):
             raise _fail("base64 goes on after its end")
         self._rest = data[cut:]
+        self._ended = data[:cut].endswith(b"=")
         return self._decode(data[:cut])
 
     def _decode(self, octets: bytes) -> bytes:
@@ -153,7 +156,7 @@ class _QuotedPrintable:
         data = self._rest + octets
         cut = data.rfind(b"\n") + 1
         self._rest = data[cut:]
-        if len(self._rest) > limits.MIME_LINE:
+        if max(map(len, data.split(b"\n"))) > limits.MIME_LINE:
             raise _fail("a quoted-printable line is too long")
         return quopri.decodestring(data[:cut])
 
@@ -195,13 +198,12 @@ class MultipartReader:
 
     def _preamble(self) -> Iterator[Event]:
         at = self._find()
+        skip = at if at >= 0 else max(len(self._buffer) - len(self._mark), 0)
+        self._seen += skip
+        if self._seen > limits.MIME_MARGIN:
+            raise _fail("no boundary at the beginning: the Content-Type names another one")
         if at < 0:
-            keep = len(self._mark)
-            if len(self._buffer) > keep:
-                self._seen += len(self._buffer) - keep
-                del self._buffer[:-keep]
-            if self._seen > limits.MIME_MARGIN:
-                raise _fail("no boundary at the beginning: the Content-Type names another one")
+            del self._buffer[:skip]
             return
         self._cut(at)
         yield from ()
@@ -222,7 +224,7 @@ class MultipartReader:
             yield End()
             return
         at = self._buffer.find(b"\n")
-        if at < 0 and len(self._buffer) > limits.MIME_LINE:
+        if (at if at >= 0 else len(self._buffer)) > limits.MIME_LINE:
             raise _fail("a boundary line does not end")
         if at >= 0:
             if bytes(self._buffer[:at]).strip(b" \t\r"):
@@ -242,9 +244,9 @@ class MultipartReader:
             end, skip = 0, 1 if self._buffer[:1] == b"\n" else 2
         else:
             found = re.search(rb"\r?\n\r?\n", self._buffer)
+            if (found.end() - 1 if found else len(self._buffer)) > limits.MIME_LINE * 2:
+                raise _fail("the headers of a part do not end")
             if found is None:
-                if len(self._buffer) > limits.MIME_LINE * 2:
-                    raise _fail("the headers of a part do not end")
                 return
             end, skip = found.start(), found.end()
         headers = self._parse(bytes(self._buffer[:end]))
@@ -327,7 +329,7 @@ class MultipartReader:
 
 
 def content_type(boundary: str) -> str:
-    """The HTTP Content-Type: type and boundary and nothing else, which some firewalls insist on [as4.md §18 #7]."""
+    """The HTTP Content-Type: type and boundary and nothing else, which some firewalls insist on."""
     return f'multipart/related; type="application/soap+xml"; boundary="{boundary}"'
 
 

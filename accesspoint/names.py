@@ -1,10 +1,10 @@
-"""Every namespace, URI and constant of the wire, by name. Compared as opaque strings, case-sensitive [as4.md §1-2, §6]."""
+"""Every namespace, URI and constant of the wire, by name. Compared as opaque strings, case-sensitive."""
 
 from __future__ import annotations
 
 from typing import Final
 
-# --- XML namespaces [as4.md §1]
+# --- XML namespaces
 S12: Final = "http://www.w3.org/2003/05/soap-envelope"
 S11: Final = "http://schemas.xmlsoap.org/soap/envelope/"
 EB: Final = "http://docs.oasis-open.org/ebxml-msg/ebms/v3.0/ns/core/200704/"
@@ -19,7 +19,7 @@ XENC11: Final = "http://www.w3.org/2009/xmlenc11#"
 EC: Final = "http://www.w3.org/2001/10/xml-exc-c14n#"
 XML: Final = "http://www.w3.org/XML/1998/namespace"
 
-# --- ebMS values [as4.md §2]
+# --- ebMS values
 INITIATOR: Final = EB + "initiator"
 RESPONDER: Final = EB + "responder"
 DEFAULT_MPC: Final = EB + "defaultMPC"
@@ -39,7 +39,7 @@ ORIGINAL_SENDER: Final = "originalSender"
 FINAL_RECIPIENT: Final = "finalRecipient"
 TRACKING_IDENTIFIER: Final = "trackingIdentifier"
 
-# --- algorithms [as4.md §6.3]
+# --- algorithms
 SHA1: Final = DS + "sha1"
 SHA256: Final = XENC + "sha256"
 SHA384: Final = "http://www.w3.org/2001/04/xmldsig-more#sha384"
@@ -64,7 +64,7 @@ RSA_1_5: Final = XENC + "rsa-1_5"
 MGF1_SHA1: Final = XENC11 + "mgf1sha1"
 MGF1_SHA256: Final = XENC11 + "mgf1sha256"
 
-# --- key references [as4.md §6.4]
+# --- key references
 X509_PROFILE: Final = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-x509-token-profile-1.0"
 X509V3: Final = X509_PROFILE + "#X509v3"
 X509_PKI_PATH: Final = X509_PROFILE + "#X509PKIPathv1"

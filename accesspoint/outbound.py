@@ -14,7 +14,6 @@ Rules:
 from __future__ import annotations
 
 import json
-import os
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +33,8 @@ from accesspoint.ebms import (
     parse_messaging,
     user_message_xml,
 )
-from accesspoint.errors import INVALID_RECEIPT, MISSING_RECEIPT, EbmsError, RemoteError
+from accesspoint.entropy import entropy as system_entropy
+from accesspoint.errors import INVALID_RECEIPT, MISSING_RECEIPT, EbmsError, HttpRefusal, RemoteError
 from accesspoint.names import COMPRESSION_TYPE, GZIP, MIME_TYPE
 from accesspoint.pmode import PMode
 from accesspoint.receipts import match_receipt, parse_errors, parse_receipt
@@ -47,7 +47,7 @@ Sign = Callable[[bytes], bytes]
 """The private-key operation: canonical SignedInfo in, signature value out."""
 
 Entropy = Callable[[int], bytes]
-"""So many random octets; `os.urandom` outside tests."""
+"""So many random octets; `accesspoint.entropy` outside tests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Part:
         return self.media_type
 
     def info(self) -> PartInfo:
-        """Its PartInfo. MimeType is always said; peers expect it on every part [as4.md §3.5]."""
+        """Its PartInfo. MimeType is always said; peers expect it on every part."""
         compression = (Property(COMPRESSION_TYPE, GZIP),) if self.compressed else ()
         return PartInfo(self.cid, (Property(MIME_TYPE, self.media_type), *compression, *self.properties))
 
@@ -105,7 +105,14 @@ class Message:
 
     @classmethod
     def from_bytes(cls, octets: bytes) -> Message:
-        """The inverse of `to_bytes`."""
+        """The inverse of `to_bytes`. Raises `ValueError` for octets that are no frozen message."""
+        try:
+            return cls._thawed(octets)
+        except (LookupError, TypeError, AttributeError) as error:
+            raise ValueError(f"no frozen message: {type(error).__name__}") from None
+
+    @classmethod
+    def _thawed(cls, octets: bytes) -> Message:
         size = int.from_bytes(octets[:4], "big")
         head = json.loads(octets[4 : 4 + size])
         return cls(
@@ -182,8 +189,8 @@ class PartWriter:
         return self._cipher.finish() if self._cipher else b""
 
 
-def new_cid(entropy: Entropy = os.urandom) -> str:
-    """A Content-ID of unreserved characters alone [as4.md §3.4]."""
+def new_cid(entropy: Entropy = system_entropy) -> str:
+    """A Content-ID of unreserved characters alone."""
     return f"{entropy(12).hex()}@stafet"
 
 
@@ -194,7 +201,7 @@ def build(
     certificate: x509.Certificate,
     sign: Sign,
     *,
-    entropy: Entropy = os.urandom,
+    entropy: Entropy = system_entropy,
 ) -> Message:
     """Header, signature and encryption of a user message whose parts are prepared.
 
@@ -250,11 +257,15 @@ def judge_answer(
     if not octets.strip():
         words = "an empty answer where a receipt is agreed" if status in SUCCESS else f"HTTP {status} without a body"
         raise EbmsError(MISSING_RECEIPT, field="answer", cause=words)
-    envelope_octets = _root_of(content_type, octets, status)
     try:
+        envelope_octets = _root_of(content_type, octets, status)
         envelope = parse_envelope(envelope_octets)
         said = parse_messaging(envelope)
+    except HttpRefusal as refusal:
+        raise EbmsError(MISSING_RECEIPT, field="answer", cause=f"HTTP {status}, no signal: {refusal.reason}") from None
     except EbmsError as error:
+        if error.error is MISSING_RECEIPT:
+            raise
         raise EbmsError(
             MISSING_RECEIPT, field="answer", cause=f"HTTP {status}, no signal: {error.field}: {error.cause}"
         ) from None

@@ -1,4 +1,4 @@
-"""P-Modes: a reviewed profile plus the ten things that differ per partner, and how a header finds its own [as4.md §5.2, §12].
+"""P-Modes: a reviewed profile plus the ten things that differ per partner, and how a header finds its own.
 
 Rules:
 

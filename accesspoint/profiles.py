@@ -1,4 +1,4 @@
-"""Profiles as reviewed values: what we send under them, and what we accept [eD1.15 §1.4.5, as4.md §6.3].
+"""Profiles as reviewed values: what we send under them, and what we accept [eD1.15 §1.4.5].
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""Receipts and error signals: made, read, matched [AS4 §5.1.8, ebMS3 §6, as4.md §8-9].
+"""Receipts and error signals: made, read, matched [AS4 §5.1.8, ebMS3 §6].
 
 Rules:
 

@@ -27,7 +27,7 @@ class Reference:
     digest: bytes
 
     def key(self) -> tuple[str, str, bytes]:
-        """What two references are compared by: peers change the order and attributes of transforms [as4.md §8.3]."""
+        """What two references are compared by: peers change the order and attributes of transforms."""
         return self.uri, self.digest_algorithm, self.digest
 
 

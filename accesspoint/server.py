@@ -121,7 +121,7 @@ class Server:
             return web.Response(status=refusal.status, text=refusal.reason + "\n", headers=headers)
         except (asyncio.CancelledError, ConnectionError):
             raise
-        except Exception as error:
+        except Exception as error:  # a bug: told to the operator, not to the peer
             self._on_bug(error)
             return web.Response(status=500, text="Internal error; the operator has been told.\n")
         await incoming.drain()

@@ -5,11 +5,10 @@ Rule: a signal is made once, as octets; the private-key operation is a callable,
 
 from __future__ import annotations
 
-import os
-
 from cryptography import x509
 
 from accesspoint.ebms import body_xml, envelope_xml, signal_xml
+from accesspoint.entropy import entropy as system_entropy
 from accesspoint.errors import EbmsError, SoapFault
 from accesspoint.outbound import Entropy, Sign
 from accesspoint.profiles import Profile
@@ -29,7 +28,7 @@ def signed_signal(
     certificate: x509.Certificate,
     form: Form,
     sign: Sign,
-    entropy: Entropy = os.urandom,
+    entropy: Entropy = system_entropy,
 ) -> bytes:
     """A whole SOAP envelope around ``content`` (a canonical receipt or error), signed over Messaging and Body."""
     mark = entropy(8).hex()

@@ -86,20 +86,23 @@ def parse_xml(octets: bytes, *, what: str = "SOAP part", size: int = limits.HEAD
     """
     if len(octets) > size:
         raise _refuse(f"larger than {size} octets", field=what)
-    octets = octets.removeprefix(_BOM)
+    octets = octets.removeprefix(_BOM).lstrip()
     if octets[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\x00" in octets[:4]:
         raise _refuse("not UTF-8; other encodings are not supported", field=what, remedy="send the SOAP part as UTF-8")
     if b"<!DOCTYPE" in octets or b"<!ENTITY" in octets:
         raise _refuse("has a document type declaration", field=what, remedy="send no DOCTYPE")
-    declared = _ENCODING.match(octets.lstrip()[:200])
+    declared = _ENCODING.match(octets[:200])
     if declared and declared.group(1).lower() not in (b"utf-8", b"utf8", b"us-ascii", b"ascii"):
         raise _refuse(f"declares encoding {declared.group(1).decode()}", field=what, remedy="send UTF-8")
     try:
-        root = etree.fromstring(octets.lstrip(), _parser())
+        root = etree.fromstring(octets, _parser())
     except etree.XMLSyntaxError as error:
         raise _refuse(f"not well-formed XML (line {error.lineno or 0})", field=what) from None
-    if root.getroottree().docinfo.doctype:  # type: ignore[union-attr]
+    document = root.getroottree().docinfo
+    if document.doctype:  # type: ignore[union-attr]
         raise _refuse("has a document type declaration", field=what, remedy="send no DOCTYPE")
+    if (document.encoding or "UTF-8").upper() not in ("UTF-8", "UTF8", "US-ASCII", "ASCII"):
+        raise _refuse("was not read as UTF-8", field=what, remedy="send UTF-8")
     return root
 
 
@@ -209,11 +212,17 @@ def text_of(element: Element) -> str:
 
 
 def c14n(element: Element, prefixes: tuple[str, ...] | None = None) -> bytes:
-    """Exclusive canonical octets of an element where it stands, without comments [XML-EXC-C14N]."""
-    return etree.tostring(
-        element,
-        method="c14n",
-        exclusive=True,
-        with_comments=False,
-        inclusive_ns_prefixes=list(prefixes) if prefixes else None,
-    )
+    """Exclusive canonical octets of an element where it stands, without comments [XML-EXC-C14N].
+
+    Raises 0009 for what has no canonical form: a namespace that is a relative reference [XML-C14N §1.3].
+    """
+    try:
+        return etree.tostring(
+            element,
+            method="c14n",
+            exclusive=True,
+            with_comments=False,
+            inclusive_ns_prefixes=list(prefixes) if prefixes else None,
+        )
+    except etree.C14NError:
+        raise _refuse("has no canonical form: a namespace is no absolute URI") from None

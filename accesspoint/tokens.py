@@ -1,4 +1,4 @@
-"""Key references: how a message says which certificate it means [WSS-X509 §3, as4.md §6.4].
+"""Key references: how a message says which certificate it means [WSS-X509 §3].
 
 Rules:
 
@@ -30,6 +30,8 @@ from accesspoint.xmltext import attribute, text
 Form = Literal["binary-security-token", "subject-key-identifier", "issuer-serial"]
 """How we refer to a certificate when sending."""
 
+_MALFORMED: Final = (x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+"""What the library raises for broken certificates beside `ValueError`."""
 _STR: Final = tag(WSSE, "SecurityTokenReference")
 _BST: Final = tag(WSSE, "BinarySecurityToken")
 
@@ -69,11 +71,16 @@ def decode64(value: str | None, what: str = "KeyInfo") -> bytes:
 
 @lru_cache(maxsize=1024)
 def load_certificate(octets: bytes) -> x509.Certificate:
-    """DER to a certificate, cached by content (parsing costs more than verifying). Raises 0101."""
+    """DER to a certificate, cached by content (parsing costs more than verifying). Raises 0101.
+
+    The library reads names and extensions when they are asked for; all are asked for here, so that nothing breaks later.
+    """
     try:
         certificate = x509.load_der_x509_certificate(octets)
         certificate.public_key()
-    except (ValueError, UnsupportedAlgorithm):
+        for read in (certificate.subject, certificate.issuer, certificate.extensions):
+            assert read is not None
+    except (ValueError, TypeError, UnsupportedAlgorithm, *_MALFORMED):
         raise _fail("the certificate cannot be read") from None
     return certificate
 
@@ -94,7 +101,7 @@ def subject_key_identifier(certificate: x509.Certificate) -> bytes:
 
 
 def same_name(written: str, name: x509.Name) -> bool:
-    """Whether an RFC 2253 or 4514 string is this name; both orders of the RDNs occur on the wire [as4.md §6.4]."""
+    """Whether an RFC 2253 or 4514 string is this name; both orders of the RDNs occur on the wire."""
     try:
         parsed = x509.Name.from_rfc4514_string(_tidy(written))
     except ValueError:
@@ -180,7 +187,7 @@ def _x509_data(element: Element) -> KeyReference:
     for child in element:
         if child.tag == tag(DS, "X509IssuerSerial"):
             serial = (child.findtext(tag(DS, "X509SerialNumber")) or "").strip()
-            if not serial.lstrip("-").isdecimal() or len(serial) > 80:
+            if not serial.removeprefix("-").isdecimal() or len(serial) > 80:
                 raise _fail("the serial number is not decimal")
             return KeyReference(issuer=child.findtext(tag(DS, "X509IssuerName")) or "", serial=int(serial))
         if child.tag == tag(DS, "X509SKI"):

@@ -1,4 +1,4 @@
-"""WS-Security signatures over header, body and attachments [WSS-SMS §8, WSS-SwA §5, as4.md §6.5].
+"""WS-Security signatures over header, body and attachments [WSS-SMS §8, WSS-SwA §5].
 
 Rules:
 
@@ -216,7 +216,7 @@ def _check_elements(envelope: Envelope, references: Sequence[Reference]) -> None
 
 
 class AttachmentDigest:
-    """The digest of one attachment as WSS4J and everyone computes it, by media type [as4.md §6.5].
+    """The digest of one attachment as WSS4J and everyone computes it, by media type.
 
     Raw octets for most; ``text/*`` with line ends as CRLF; XML media types canonicalised, which needs the whole part (bounded).
     """

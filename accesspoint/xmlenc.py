@@ -1,4 +1,4 @@
-"""XML Encryption for attachments: the content key, the streams, and the XML about them [XMLENC11, WSS-SwA §5, as4.md §6.6].
+"""XML Encryption for attachments: the content key, the streams, and the XML about them [XMLENC11, WSS-SwA §5].
 
 Rules:
 

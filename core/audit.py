@@ -10,7 +10,6 @@ Rules:
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -25,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from sqlalchemy import Connection, func, insert, select
 
 from core.clock import Micros
+from core.disk import write_secret
 from core.ledger.tables import checkpoint, trace
 from core.ledger.trace import chains, verify_chain
 
@@ -35,10 +35,8 @@ def audit_key(folder: Path) -> Ed25519PrivateKey:
     """The node's signing key for checkpoints, made when there is none."""
     path = folder / _FILE
     if not path.exists():
-        octets = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(octets)
+        fresh = Ed25519PrivateKey.generate()
+        write_secret(path, fresh.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     key = load_pem_private_key(path.read_bytes(), None)
     assert isinstance(key, Ed25519PrivateKey), f"{path} is not an Ed25519 key"
     return key

@@ -178,7 +178,7 @@ def _run_tests(configuration: Configuration, integration: Integration) -> Iterab
         where = f"tests.{index}"
         base: dict[str, Any] = {"type": integration.types[0], "sender": "example"}
         try:
-            description = Description.parse(json.dumps({**base, **test.description}))
+            description = Description.parse(json.dumps({**base, **test.description}, default=str))
         except DescriptionError as error:
             yield Problem("integration", integration.id, f"{where}.description.{error.field}", error.cause)
             continue

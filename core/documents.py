@@ -109,6 +109,8 @@ def _read_file(path: Path, name: str, kinds: Mapping[str, type[BaseModel]], dire
         for event in yaml.parse(text, Loader=_Loader):
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
                 raise yaml.MarkedYAMLError(None, None, "anchors and aliases are not taken", _mark(event))
+            if getattr(event, "tag", None):
+                raise yaml.MarkedYAMLError(None, None, "tags are not taken", _mark(event))
         nodes = list(yaml.compose_all(text, Loader=_Loader))
     except UnicodeDecodeError as error:
         directory.problems.append(ConfigError(name, "", f"is not UTF-8 at octet {error.start}"))
@@ -124,7 +126,7 @@ def _read_file(path: Path, name: str, kinds: Mapping[str, type[BaseModel]], dire
             _lines(node, (), lines)
             loader = _Loader("")
             value = loader.construct_document(node)
-        except (yaml.YAMLError, RecursionError, ValueError) as error:
+        except (yaml.YAMLError, RecursionError, ValueError, ArithmeticError) as error:
             directory.problems.append(_yaml_problem(name, error))
             continue
         _read_document(value, name, lines, kinds, directory)

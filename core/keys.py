@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
+from core.disk import write_secret
 from core.errors import Fatal, PayloadError
 
 KEY: Final = 32
@@ -73,20 +74,8 @@ class KeyRing:
 
 def create_kek(folder: Path, key_id: str) -> Path:
     """Make a key-encryption key file, durable before anything is sealed under it. Raises `FileExistsError`."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / f"{key_id}.kek"
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.write(descriptor, os.urandom(KEY))
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    for directory in (folder, folder.parent):
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    write_secret(path, os.urandom(KEY))
     return path
 
 

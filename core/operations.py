@@ -85,7 +85,7 @@ class Operations:
             key = Key(f"local:{parcel.sender}", args["key"]) if args.get("key") else None
             item = Item(parcel, key, fingerprint, parcel.id.encode(), {"by": "command line"})
             (acceptance,) = await self._kernel.accept(item)
-        except BaseException:
+        except BaseException:  # cancelled or refused: nothing half-made stays
             stage.abort()
             raise
         return {"parcel": acceptance.parcel_id, "judgement": acceptance.judgement.value}

@@ -20,6 +20,7 @@ from core import config, log
 from core.clock import SECOND, Clock, Micros, SystemClock
 from core.config import Configuration
 from core.delivery import Delivery
+from core.disk import Disk
 from core.errors import ConfigError, NotFound, Overloaded
 from core.gateway import load_gateways
 from core.keys import KeyRing
@@ -119,7 +120,7 @@ class Runtime:
         self.settings, self.clock, self.catalogue = settings, clock, catalogue
         self.engine, self.reader, self._lock = engine, reader, lock
         self.ring = KeyRing(settings.keys_path)
-        self.store = FileStore(settings.store_path)
+        self.store = FileStore(settings.store_path, Disk(self._on_writer_death))
         self.metrics = Metrics()
         self.boot = new_id(clock.now())
         self.chain = f"{settings.node}.{self.boot[:12]}"[:64]
@@ -150,7 +151,7 @@ class Runtime:
             upgrade(engine)
             reader = open_engine(settings.database_url, read_only=True)
             runtime = cls(settings, clock or SystemClock(), catalogue or Catalogue(), engine, reader, lock)
-        except BaseException:
+        except BaseException:  # whatever it is, the lock is not kept
             lock.release()
             raise
         runtime.writer.start()

@@ -13,7 +13,6 @@ Rules:
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import stat
 from collections.abc import Iterable, Sequence
@@ -28,6 +27,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.verification import ExtensionPolicy, PolicyBuilder, Store, VerificationError
 
 from core.clock import Micros, from_datetime, local, to_datetime
+from core.disk import write_secret
 from core.errors import Fatal, UsageError
 
 
@@ -53,6 +53,18 @@ def common_name(certificate: x509.Certificate) -> str:
     """The common name, or ""."""
     names = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
     return str(names[0].value) if names else ""
+
+
+def _check_readable(chain: Iterable[x509.Certificate]) -> None:
+    """Raises `Untrusted` for a certificate with a name or extension that cannot be read (the library reads them late)."""
+    for certificate in chain:
+        try:
+            for read in (certificate.subject, certificate.issuer, certificate.extensions):
+                assert read is not None
+        except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+            raise Untrusted(
+                "a certificate has a name or an extension that cannot be read", "ask for another one"
+            ) from None
 
 
 def check_dates(certificate: x509.Certificate, at: Micros) -> None:
@@ -90,6 +102,7 @@ class Trust:
     def check_chain(self, chain: Sequence[x509.Certificate], at: Micros) -> None:
         """Validate ``chain`` (leaf first) at a time. Raises `Untrusted`."""
         leaf, *others = chain
+        _check_readable(chain)
         check_dates(leaf, at)
         check_usage(leaf)
         if self.subject_name and common_name(leaf) != self.subject_name:
@@ -218,9 +231,7 @@ def store_identity(
     octets = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ) + b"".join(c.public_bytes(serialization.Encoding.PEM) for c in chain)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(octets)
+    write_secret(path, octets)
     return path
 
 

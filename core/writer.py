@@ -157,7 +157,7 @@ class Writer:
             for command in batch:
                 command.future.set_exception(DurabilityLost("a commit's fate is unknown"))
             raise
-        except Exception as error:
+        except Exception as error:  # whichever it is, each is then tried alone
             if len(batch) == 1:
                 batch[0].future.set_exception(_documented(error))
                 return
@@ -188,7 +188,7 @@ class Writer:
                         entries.extend(kind.explain(command.item, result))
             rows, seq, head = self._chain.rows(entries)
             trace.append(connection, rows)
-        except BaseException as error:
+        except BaseException as error:  # nothing of a broken batch may stay
             self._rollback(transaction)
             if _is_io_error(error):
                 raise _Unknown(str(getattr(error, "orig", error))) from error
@@ -197,7 +197,7 @@ class Writer:
             failpoint.reach(f"before-commit:{name}")
         try:
             transaction.commit()
-        except Exception as error:
+        except Exception as error:  # a commit that raised may still have happened
             raise _Unknown(str(getattr(error, "orig", error))) from error
         self._chain.advance(seq, head)
         for name in groups:

@@ -427,7 +427,7 @@ def _command_section(command: Any, words: str, level: int) -> list[str]:
         if parameter.name == "help" or getattr(parameter, "hidden", False):
             continue
         option = parameter.param_type_name == "option"
-        name = ", ".join([*parameter.opts, *parameter.secondary_opts]) if option else parameter.human_readable_name
+        name = ", ".join([*parameter.opts, *parameter.secondary_opts]) if option else str(parameter.name).upper()
         default = parameter.default if isinstance(parameter.default, str | int | float) else ""
         shown = "**required**" if parameter.required else f"`{default}`" if default not in ("", False) else ""
         rows.append(f"| `{name}` | {shown} | {_prose(getattr(parameter, 'help', '') or '')} |")

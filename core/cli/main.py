@@ -82,7 +82,7 @@ def main() -> None:
     except StafetError as error:
         ERR.print(str(error), markup=False)
         sys.exit(error.exit_code)
-    except Exception as error:
+    except Exception as error:  # what click raises shares no base we may name
         usage = getattr(error, "format_message", None)  # what click raises for wrong options
         if usage is None:
             if isinstance(error, OSError):

@@ -11,7 +11,7 @@ import typer
 
 from core.cli import talk
 from core.cli.output import Json, say, say_json, table
-from core.clock import local
+from core.clock import SECOND, SystemClock, local
 from core.delivery import State
 from core.errors import Refused, UsageError
 from core.ledger import alarms as alarm_rows
@@ -68,12 +68,13 @@ def send(
 
 def _wait(parcel: str, seconds: float) -> list[dict[str, str]]:
     """The deliveries' states, once all are settled or the time is up."""
-    until = time.monotonic() + seconds
+    clock = SystemClock()
+    until = clock.now() + int(seconds * SECOND)
     while True:
         with talk.looking() as connection:
             rows = deliveries.of_parcel(connection, parcel)
         settled = all(row.state in _DONE or row.gateway == "" for row in rows)
-        if settled or time.monotonic() > until:
+        if settled or clock.now() > until:
             return [
                 {"receiver": r.receiver, "state": r.state, "code": r.last_code, "reason": r.last_reason} for r in rows
             ]

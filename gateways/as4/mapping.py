@@ -13,7 +13,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from pydantic import ValidationError
+
 from accesspoint.ebms import PartInfo, Property, UserMessage
+from accesspoint.errors import VALUE_INCONSISTENT, EbmsError
 from accesspoint.inbound import Accepted
 from accesspoint.names import FINAL_RECIPIENT, ORIGINAL_SENDER
 from accesspoint.pmode import PMode
@@ -75,7 +78,7 @@ def payload_name(info: PartInfo, index: int) -> str:
 def description(
     accepted: Accepted, partner: Partner, exchange: Exchange, integration: Integration, payloads: tuple[Payload, ...]
 ) -> Description:
-    """What the kernel knows of a received message."""
+    """What the kernel knows of a received message. Raises 0003 for a value the kernel does not take."""
     message = accepted.message
     attributes = {
         "as4.message-id": message.message_id,
@@ -89,20 +92,29 @@ def description(
     room = limits.DESCRIPTION_ITEMS - len(attributes)
     attributes |= {f"{_PREFIX}{p.name}": p.value for p in message.properties[:room]}
     first = payloads[0] if payloads else None
-    return Description(
-        type=exchange.type or integration.types[0],
-        sender=partner.system,
-        receiver=Address(),
-        correlation_id=message.conversation_id or None,
-        occurred=message.timestamp,
-        sensitivity=integration.sensitivity,
-        priority=integration.priority,
-        degree=integration.degree,
-        media_type=first.media_type if first else "application/octet-stream",
-        size=sum(p.size for p in payloads),
-        digest=first.sha256.hex() if first else "",
-        attributes=attributes,
-    )
+    try:
+        return Description(
+            type=exchange.type or integration.types[0],
+            sender=partner.system,
+            receiver=Address(),
+            correlation_id=message.conversation_id or None,
+            occurred=message.timestamp,
+            sensitivity=integration.sensitivity,
+            priority=integration.priority,
+            degree=integration.degree,
+            media_type=first.media_type if first else "application/octet-stream",
+            size=sum(p.size for p in payloads),
+            digest=first.sha256.hex() if first else "",
+            attributes=attributes,
+        )
+    except ValidationError as error:
+        field, words = ".".join(map(str, error.errors()[0]["loc"])), error.errors()[0]["msg"]
+        raise EbmsError(
+            VALUE_INCONSISTENT,
+            field=field.replace("correlation_id", "ConversationId").removeprefix("attributes.").removeprefix("as4."),
+            cause=f"is not taken: {words}",
+            remedy="send one line of printable text",
+        ) from None
 
 
 def facts(accepted: Accepted, peer: str) -> Mapping[str, str]:

@@ -89,7 +89,7 @@ class Reception:
         except Overloaded as error:
             staging.abort()
             return _later(error)
-        except BaseException:
+        except BaseException:  # cancelled or a bug: nothing half-made stays
             staging.abort()
             raise
 

@@ -144,7 +144,7 @@ class Sender:
                 held.append(octets) if keeper is None else keeper.write(octets)
             if keeper is not None:
                 keeper.commit()
-        except BaseException:
+        except BaseException:  # cancelled or damaged: nothing half-made stays
             if keeper is not None:
                 keeper.abort()
             raise

@@ -19,7 +19,7 @@ from core import limits
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 """An id inside the configuration: lower case, digits, dot, underscore, dash."""
 Value = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
-"""A header value: at most 255 printable characters [as4.md §5.3]."""
+"""A header value: at most 255 printable characters."""
 CertificatePath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]+\.(pem|crt|cer)$")]
 """A certificate file, relative to the configuration directory."""
 
@@ -134,7 +134,7 @@ class Partner(_Document):
     retry: RetryPlan = RetryPlan()
     compress: bool = True
     max_payloads: Annotated[int, Field(ge=1, le=limits.PAYLOADS_PER_PARCEL)] = 28
-    """A signature has two references beside the payloads, and many peers allow thirty [as4.md §5.3]."""
+    """A signature has two references beside the payloads, and many peers allow thirty."""
     max_size: Annotated[int, Field(ge=1)] = limits.PAYLOAD_SIZE
     """Octets of one payload after decompression."""
     tls: Tls = Tls()

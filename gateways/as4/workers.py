@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -22,13 +23,35 @@ class Workers:
 
     def __init__(self, threads: int = 4, *, beside: bool | None = None) -> None:
         self._pool = ThreadPoolExecutor(threads, "as4")
+        self._waiting: deque[tuple[asyncio.Future[Any], Callable[..., Any], tuple[object, ...]]] = deque()
+        self._turning = False
         self._beside = (os.cpu_count() or 1) > 2 if beside is None else beside
 
     async def small(self, function: Callable[..., T], *arguments: object) -> T:
         """Work of well below a millisecond or so: parsing, hashing and one private-key operation for a small message."""
-        if not self._beside:
-            return function(*arguments)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+        loop = asyncio.get_running_loop()
+        if self._beside:
+            return await loop.run_in_executor(self._pool, function, *arguments)
+        future: asyncio.Future[T] = loop.create_future()
+        self._waiting.append((future, function, arguments))
+        if not self._turning:
+            self._turning = True
+            loop.call_soon(self._turn, loop)
+        return await future
+
+    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        """One piece of work a turn of the loop, so that what is ready to leave leaves between two pieces."""
+        future, function, arguments = self._waiting.popleft()
+        if self._waiting:
+            loop.call_soon(self._turn, loop)
+        else:
+            self._turning = False
+        if future.cancelled():
+            return
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:  # it belongs to whoever asked
+            future.set_exception(error)
 
     async def large(self, function: Callable[..., T], *arguments: object) -> T:
         """Work whose length is the payload's, or that waits for a disk."""
