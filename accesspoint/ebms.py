@@ -332,6 +332,12 @@ def parse_messaging(envelope: Envelope) -> UserMessage | Signal:
 
 # --- writing ----------------------------------------------------------------------------------------------------------
 
+MESSAGING_ID: Final = "messaging"
+BODY_ID: Final = "body"
+TOKEN_ID: Final = "token"  # noqa: S105 - an element id
+KEY_ID: Final = "key"
+"""The ids we write. They need to be unique in one envelope only, so they need not be random."""
+
 _MESSAGING: Final = (
     b'<eb:Messaging xmlns:S12="%s" xmlns:eb="%s" xmlns:wsu="%s" wsu:Id="%%s" S12:mustUnderstand="true">' % (
         S12.encode(), EB.encode(), WSU.encode()

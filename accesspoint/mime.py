@@ -16,7 +16,6 @@ import quopri
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from email.message import Message
 from typing import Final
 from urllib.parse import unquote
 
@@ -40,12 +39,20 @@ class ContentType:
     type: str | None = None
 
 
+_PARAMETER: Final = re.compile(r";\s*([^\s=;]+)\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s;\"]*))\s*")
+
+
 def _parameters(value: str) -> tuple[str, dict[str, str]]:
-    message = Message()
-    message["Content-Type"] = " ".join(value.split())
-    pairs = message.get_params(failobj=[], header="Content-Type")
-    head = str(pairs[0][0]).strip().lower() if pairs else ""
-    return head, {str(k).lower(): str(v) for k, v in pairs[1:]}
+    """The media type and its parameters, quoted or not [RFC 2045 §5.1]. What is no parameter ends the list."""
+    value = " ".join(value.split())
+    head, semicolon, _ = value.partition(";")
+    found: dict[str, str] = {}
+    at = len(head)
+    while semicolon and (match := _PARAMETER.match(value, at)):
+        name, quoted, plain = match.groups()
+        found.setdefault(name.lower(), re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else plain)
+        at = match.end()
+    return head.strip().lower(), found
 
 
 def parse_content_type(value: str) -> ContentType:

@@ -24,6 +24,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from accesspoint import mime
 from accesspoint.ebms import (
+    BODY_ID,
+    KEY_ID,
+    MESSAGING_ID,
+    TOKEN_ID,
     PartInfo,
     Property,
     Signal,
@@ -210,9 +214,9 @@ def build(
     """
     message = replace(message, parts=tuple(part.info() for part in parts))
     mark = entropy(8).hex()
-    messaging, body = user_message_xml(message, f"m-{mark}"), body_xml(f"b-{mark}")
+    messaging, body = user_message_xml(message, MESSAGING_ID), body_xml(BODY_ID)
     references = (
-        *local_references(messaging, f"m-{mark}", body, f"b-{mark}"),
+        *local_references(messaging, MESSAGING_ID, body, BODY_ID),
         *(attachment_reference(part.cid, part.sha256) for part in parts),
     )
     key, encryption, ivs = b"", b"", [b""] * len(parts)
@@ -223,9 +227,9 @@ def build(
         key, ivs = entropy(16), [entropy(IV) for _ in parts]
         wrapped = wrap_key(cast(rsa.RSAPublicKey, theirs.public_key()), key)
         listed = [(part.cid, part.wire_type) for part in parts]
-        encryption = encryption_xml(theirs, pmode.key_reference, wrapped, listed, f"e-{mark}")
+        encryption = encryption_xml(theirs, pmode.key_reference, wrapped, listed, KEY_ID)
     info = signed_info(pmode.profile, references)
-    security = security_xml(info, sign(info), certificate, pmode.key_reference, f"s-{mark}", encryption)
+    security = security_xml(info, sign(info), certificate, pmode.key_reference, TOKEN_ID, encryption)
     root = envelope_xml(security, messaging, body)
     wire = tuple((p.cid, p.wire_type, p.length, iv) for p, iv in zip(parts, ivs, strict=True))
     return Message(message.message_id, root, f"stafet-{mark}", key, wire, references)

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from cryptography import x509
 
-from accesspoint.ebms import body_xml, envelope_xml, signal_xml
-from accesspoint.entropy import entropy as system_entropy
+from accesspoint.ebms import BODY_ID, MESSAGING_ID, TOKEN_ID, body_xml, envelope_xml, signal_xml
 from accesspoint.errors import EbmsError, SoapFault
-from accesspoint.outbound import Entropy, Sign
+from accesspoint.outbound import Sign
 from accesspoint.profiles import Profile
 from accesspoint.receipts import error_xml
 from accesspoint.tokens import Form
@@ -28,20 +27,18 @@ def signed_signal(
     certificate: x509.Certificate,
     form: Form,
     sign: Sign,
-    entropy: Entropy = system_entropy,
 ) -> bytes:
     """A whole SOAP envelope around ``content`` (a canonical receipt or error), signed over Messaging and Body."""
-    mark = entropy(8).hex()
-    messaging = signal_xml(message_id, timestamp, reference, content, f"m-{mark}")
-    body = body_xml(f"b-{mark}")
-    info = signed_info(profile, local_references(messaging, f"m-{mark}", body, f"b-{mark}"))
-    return envelope_xml(security_xml(info, sign(info), certificate, form, f"s-{mark}"), messaging, body)
+    messaging = signal_xml(message_id, timestamp, reference, content, MESSAGING_ID)
+    body = body_xml(BODY_ID)
+    info = signed_info(profile, local_references(messaging, MESSAGING_ID, body, BODY_ID))
+    return envelope_xml(security_xml(info, sign(info), certificate, form, TOKEN_ID), messaging, body)
 
 
 def unsigned_error(error: EbmsError, *, message_id: str, timestamp: int) -> bytes:
     """An error for somebody we do not know: there is no agreement to sign it under."""
-    messaging = signal_xml(message_id, timestamp, error.ref_to_message_id or None, error_xml(error), "m-error")
-    return envelope_xml(b"", messaging, body_xml("b-error"))
+    messaging = signal_xml(message_id, timestamp, error.ref_to_message_id or None, error_xml(error), MESSAGING_ID)
+    return envelope_xml(b"", messaging, body_xml(BODY_ID))
 
 
 def fault_envelope(fault: SoapFault) -> bytes:

@@ -19,7 +19,7 @@ import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 from lxml import etree
 
@@ -106,41 +106,36 @@ def parse_xml(octets: bytes, *, what: str = "SOAP part", size: int = limits.HEAD
     return root
 
 
+_NAMESPACES: Final = {"wsu": WSU, "eb": EB}
+_COUNT: Final = etree.XPath("count(//*)")
+_TOO_DEEP: Final = etree.XPath("boolean(" + "/*" * (limits.XML_DEPTH + 1) + ")")
+_TOO_WIDE: Final = etree.XPath(f"boolean(//*[count(@*) > {limits.XML_ATTRIBUTES}])")
+_UNSIGNED: Final = etree.XPath("boolean(/*/descendant::comment() | /*/descendant::processing-instruction())")
+_OWN_IDS: Final = etree.XPath(
+    "//*[@wsu:Id or @Id or @xml:id][not(ancestor-or-self::eb:Receipt)]", namespaces=_NAMESPACES
+)
+"""Elements with an id. What a receipt quotes keeps the ids of the message it quotes, and they are not ours."""
+
+
 def _scan(root: Element) -> dict[str, Element]:
-    """One walk: bounds, comments, ids. Raises 0009, or 0101 for an id that occurs twice."""
+    """Bounds, comments, ids, asked of the parser's own tree. Raises 0009, or 0101 for an id that occurs twice."""
+    if _TOO_DEEP(root) or cast(float, _COUNT(root)) > limits.XML_ELEMENTS:
+        raise _refuse("is nested too deeply or has too many elements")
+    if _UNSIGNED(root):
+        raise _refuse("holds a comment or processing instruction", remedy="send none: they are not signed")
+    if _TOO_WIDE(root):
+        raise _refuse("has an element with too many attributes")
+    if len(root.nsmap) > limits.XML_NAMESPACES:
+        raise _refuse("declares too many namespaces")
     ids: dict[str, Element] = {}
-    quoted: Element | None = None
-    depth, count = 0, 0
-    namespaces: set[str | None] = set()
-    for event, element in etree.iterwalk(root, events=("start", "end", "comment", "pi")):
-        if event == "end":
-            depth -= 1
-            if element is quoted:
-                quoted = None
-            continue
-        if event in ("comment", "pi"):
-            raise _refuse("holds a comment or processing instruction", remedy="send none: they are not signed")
-        depth += 1
-        count += 1
-        if depth > limits.XML_DEPTH or count > limits.XML_ELEMENTS:
-            raise _refuse("is nested too deeply or has too many elements")
-        attributes = element.attrib
-        if len(attributes) > limits.XML_ATTRIBUTES:
-            raise _refuse("has an element with too many attributes")
-        if element.tag == RECEIPT:
-            quoted = element
-        if quoted is not None or not attributes:
-            continue
+    for element in cast(list[Element], _OWN_IDS(root)):
         for name in _IDS:
-            value = attributes.get(name)
+            value = element.get(name)
             if value is None:
                 continue
             if value in ids:
                 raise EbmsError(FAILED_AUTHENTICATION, field="id", cause=f"the id {value[:80]!r} occurs twice")
             ids[value] = element
-    namespaces.update(root.nsmap)
-    if len(namespaces) > limits.XML_NAMESPACES:
-        raise _refuse("declares too many namespaces")
     return ids
 
 
@@ -155,8 +150,6 @@ def parse_envelope(octets: bytes) -> Envelope:
         raise SoapFault("VersionMismatch", "SOAP 1.1 is not AS4: send SOAP 1.2")
     if root.tag != ENVELOPE:
         raise _refuse("is not a SOAP 1.2 envelope")
-    if root.nsmap and len(root.nsmap) > limits.XML_NAMESPACES:
-        raise _refuse("declares too many namespaces")
     ids = _scan(root)
     children = list(root)
     if [child.tag for child in children] != [HEADER, BODY]:

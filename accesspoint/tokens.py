@@ -236,6 +236,7 @@ def candidates(reference: KeyReference, certificates: Sequence[x509.Certificate]
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=256)
 def token_xml(certificate: x509.Certificate, wsu_id: str) -> bytes:
     """A BinarySecurityToken X509v3, as exclusive canonical octets."""
     return (
@@ -252,6 +253,7 @@ def token_xml(certificate: x509.Certificate, wsu_id: str) -> bytes:
     )
 
 
+@lru_cache(maxsize=256)
 def reference_to(certificate: x509.Certificate, form: Form, token_id: str) -> bytes:
     """The ``wsse:SecurityTokenReference`` in our chosen form, with its own namespace declarations."""
     if form == "binary-security-token":

@@ -43,6 +43,10 @@ _RSA: Final[dict[str, hashes.HashAlgorithm]] = {
     names.RSA_SHA384: hashes.SHA384(),
     names.RSA_SHA512: hashes.SHA512(),
 }
+_TRANSFORMS: Final = tag(DS, "Transforms")
+_TRANSFORM: Final = tag(DS, "Transform")
+_DIGEST_METHOD: Final = tag(DS, "DigestMethod")
+_DIGEST_VALUE: Final = tag(DS, "DigestValue")
 _SIGNATURES: Final = frozenset({*_RSA, names.RSA_PSS_SHA256, names.ECDSA_SHA256, names.ED25519, names.RSA_SHA1})
 _DIGESTS: Final = frozenset({*_HASHES, names.SHA1})
 
@@ -69,7 +73,7 @@ def _policy(field: str, cause: str, remedy: str = "") -> EbmsError:
 
 
 def _one(parent: Element, name: str, field: str) -> Element:
-    found = parent.findall(name)
+    found = [child for child in parent if child.tag == name]
     if len(found) != 1:
         raise _fail(field, "is missing" if not found else "occurs more than once")
     return found[0]
@@ -89,13 +93,21 @@ def _prefixes(element: Element) -> tuple[str, ...] | None:
 
 def parse_reference(element: Element) -> Reference:
     """A ``ds:Reference`` as it stands. Raises 0101 for one that is not well-shaped."""
-    transforms = tuple(
-        Transform(item.get("Algorithm") or "", _prefixes(item))
-        for item in element.findall(f"{tag(DS, 'Transforms')}/{tag(DS, 'Transform')}")
-    )
-    method = _one(element, tag(DS, "DigestMethod"), "DigestMethod").get("Algorithm") or ""
-    value = _one(element, tag(DS, "DigestValue"), "DigestValue")
-    return Reference(element.get("URI") or "", transforms, method, decode64(value.text, "DigestValue"))
+    transforms: list[Transform] = []
+    methods: list[Element] = []
+    values: list[Element] = []
+    for child in element:
+        if child.tag == _TRANSFORMS:
+            transforms += [Transform(t.get("Algorithm") or "", _prefixes(t)) for t in child if t.tag == _TRANSFORM]
+        elif child.tag == _DIGEST_METHOD:
+            methods.append(child)
+        elif child.tag == _DIGEST_VALUE:
+            values.append(child)
+    for found, name in ((methods, "DigestMethod"), (values, "DigestValue")):
+        if len(found) != 1:
+            raise _fail(name, "is missing" if not found else "occurs more than once")
+    digest = decode64(values[0].text, "DigestValue")
+    return Reference(element.get("URI") or "", tuple(transforms), methods[0].get("Algorithm") or "", digest)
 
 
 def _check_reference(reference: Reference, profile: Profile) -> None:

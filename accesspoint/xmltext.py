@@ -9,6 +9,8 @@ import re
 from typing import Final
 
 _ILLEGAL: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_PLAIN: Final = re.compile(r"[ !#-%'-;=?-~]*")
+"""Printable ASCII that is written as it is, in text and in attributes: nearly every value."""
 _TEXT: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#xD;"})
 _ATTRIBUTE: Final = str.maketrans(
     {"&": "&amp;", "<": "&lt;", '"': "&quot;", "\t": "&#x9;", "\n": "&#xA;", "\r": "&#xD;"}
@@ -23,9 +25,13 @@ def _check(value: str) -> str:
 
 def text(value: str) -> bytes:
     """``value`` as element content. Raises `ValueError` for a character XML 1.0 does not have."""
+    if _PLAIN.fullmatch(value):
+        return value.encode()
     return _check(value).translate(_TEXT).encode()
 
 
 def attribute(value: str) -> bytes:
     """``value`` as attribute content, without the quotes. Raises `ValueError` as `text` does."""
+    if _PLAIN.fullmatch(value):
+        return value.encode()
     return _check(value).translate(_ATTRIBUTE).encode()

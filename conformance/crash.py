@@ -31,6 +31,7 @@ from sqlalchemy import Connection, select
 
 from conformance.estate import FILES, Estate, Organisation
 from core import failpoint
+from core.clock import SECOND, SystemClock
 from core.delivery import State
 from core.ledger.deliveries import in_state
 from core.ledger.tables import idempotency, receipt
@@ -288,7 +289,7 @@ def main(arguments: list[str] | None = None) -> int:
     """``python -m conformance.crash --rounds N``; leaves ``build/crash.json``; 1 when the books do not balance."""
     parser = argparse.ArgumentParser(description="Kill nodes under load and compare the books.")
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--seed", type=int, default=SystemClock().now() // SECOND)
     parser.add_argument("--out", type=Path, default=Path("build/crash.json"))
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="stafet-crash-") as folder:

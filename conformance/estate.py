@@ -16,13 +16,14 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
 from conformance.pki import Authority, write
+from core.clock import SystemClock, to_datetime
 from core.keys import create_kek
 from core.local import ask
 from core.settings import NodeSettings, load_settings
@@ -70,7 +71,7 @@ class Estate:
     retry_longest: float = 5.0
     mutual_tls: bool = False
     nodes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    at: datetime = field(default_factory=lambda: to_datetime(SystemClock().now()))
 
     def __post_init__(self) -> None:
         self.municipality = Organisation(

@@ -114,7 +114,7 @@ def test_any_other_url_is_refused(url: str):
 @pytest.mark.parametrize(
     ("path", "kind"),
     [
-        ("/srv/x", "ext4"),
+        ("/opt/x", "ext4"),
         ("/srv", "tmpfs"),
         ("/srv/other", "tmpfs"),
         ("/srv/data", "nfs4"),
