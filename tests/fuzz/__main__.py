@@ -93,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--seconds", type=float, default=10.0, help="time for all targets together")
     parser.add_argument("--target", help="one target alone")
-    parser.add_argument("--report", type=Path, default=ROOT / "build" / "fuzz.json")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where inputs are kept; the report is beside it")
     parser.add_argument("--replay", type=Path, help="run one kept input again")
     options = parser.parse_args(arguments)
     if options.replay:
@@ -103,16 +103,17 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"no such target: {options.target}; there are {', '.join(sorted(targets))}")
     names = [options.target] if options.target else [t.name for t in targets.values() if not t.hidden]
     make_keys(FOLDER / "keys")
+    options.folder.mkdir(parents=True, exist_ok=True)
     console = Console()
     results = []
     for name in names:
-        result = run_target(name, options.seconds / len(names), FOLDER)
+        result = run_target(name, options.seconds / len(names), options.folder)
         results.append(result)
         words = "ok" if not result.crashes else f"{len(result.crashes)} crashes"
         console.print(f"{name}: {result.runs} runs, {words}", highlight=False)
         for crash in result.crashes:
             console.print(f"  {crash['error']}  [{crash['input']}]", highlight=False, markup=False)
-    report(results, options.report, console)
+    report(results, options.folder.with_suffix(".json"), console)
     return 0 if all(not r.crashes for r in results) else 1
 
 

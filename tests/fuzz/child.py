@@ -102,6 +102,7 @@ class Judge:
     def end(self) -> NoReturn:
         """The time is up."""
         self.tell()
+        (self.folder / f"crash-{self.target.name}-last").unlink(missing_ok=True)
         os._exit(1 if self.crashes else 0)
 
 
@@ -130,13 +131,16 @@ def drive(judge: Judge, corpus: Path) -> NoReturn:
     def too_slow(_number: int, _frame: FrameType | None) -> None:
         raise TimeoutError(f"one input took more than {ONE_INPUT} seconds")
 
+    faulthandler.enable()  # not with atheris: libFuzzer saves the input only where no other handler is
     signal.signal(signal.SIGALRM, too_slow)
     rng = random.Random(judge.target.name)
     seeds = [path.read_bytes() for path in sorted(corpus.iterdir())]
     for data in seeds:
         judge(data)
+    last = judge.folder / f"crash-{judge.target.name}-last"
     while True:
         data = mutate(rng.choice(seeds), judge.target.max_len, rng.getrandbits(32))
+        last.write_bytes(data)
         signal.alarm(ONE_INPUT)
         judge(data)
         signal.alarm(0)
@@ -144,7 +148,6 @@ def drive(judge: Judge, corpus: Path) -> NoReturn:
 
 def main(name: str, seconds: float, folder: Path) -> None:
     """Run one target until its time is up."""
-    faulthandler.enable()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     atheris: Any = None

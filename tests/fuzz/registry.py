@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,3 +73,10 @@ def broken(data: bytes) -> None:
     """Raises what nobody documents: shows that the fuzzer can fail."""
     if len(data) > 2:
         raise KeyError(data[:1])
+
+
+@target(lambda: [b"a"], hidden=True)
+def dying(data: bytes) -> None:
+    """Takes its process with it, as a fault in a native library would."""
+    if len(data) > 2:
+        os.abort()

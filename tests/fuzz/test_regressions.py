@@ -59,7 +59,7 @@ def test_a_relative_namespace_has_no_canonical_form():
 def test_another_encoding_does_not_hide_behind_white_space():
     """White space before UTF-16 passed the test for UTF-16."""
     with refusal("0009"):
-        soap.parse_xml(b"    " + "<a/>".encode("utf-16-le"))
+        soap.parse_xml(b"    " + '<?xml version="1.0"?><a/>'.encode("utf-16-le"))
 
 
 def test_another_encoding_does_not_hide_behind_a_long_declaration():

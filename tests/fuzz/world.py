@@ -292,7 +292,6 @@ def signal(content: bytes, message_id: str) -> bytes:
         certificate=theirs.certificate,
         form="binary-security-token",
         sign=sign_as(theirs),
-        entropy=entropy,
     )
 
 
