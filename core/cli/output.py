@@ -37,7 +37,7 @@ def table(title: str, heads: Sequence[str], rows: Sequence[Sequence[object]]) ->
         return
     made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for head in heads:
-        made.add_column(head, overflow="fold")
+        made.add_column(head, overflow="fold", no_wrap=head in ("parcel", "delivery"))
     for row in rows:
         made.add_row(*(str(cell).replace("[", "\\[") for cell in row))
     OUT.print(made)

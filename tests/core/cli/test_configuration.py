@@ -1,0 +1,75 @@
+"""check, plan, apply, rollback, history."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.core.cli.conftest import Call
+
+
+def test_a_good_directory_is_counted(call: Call):
+    """check says what is there and ends with 0."""
+    result = call("check")
+    assert (result.code, result.out.startswith("in order: 1 integration")) == (0, True)
+    assert json.loads(call("check", "--json").out)["documents"]["system"] == 2
+
+
+@pytest.mark.requirement("R31")
+def test_everything_that_is_wrong_is_said_at_once(call: Call, home: Path):
+    """Each problem names file, line, field and cause; the end is 2 and nothing is applied."""
+    (home / "config" / "bad.yaml").write_text(
+        "kind: system\nid: x\nauthority: a\nfunny: 1\n---\nkind: nonsense\nid: y\n"
+    )
+    result = call("check")
+    assert result.code == 2
+    assert "bad.yaml:4: funny" in result.err
+    assert "bad.yaml:6: kind" in result.err
+    assert "nothing is applied" in result.err
+    problems = json.loads(call("check", "--json").out)["problems"]
+    assert [p["field"] for p in problems] == ["funny", "kind"]
+    assert call("apply", "--yes").code == 2
+    assert call("history").code == 2  # there is no ledger yet: nothing was begun
+
+
+def test_a_plan_speaks_of_documents_and_fields(applied: Call, home: Path):
+    """A changed field is shown with both values, an added document with a plus."""
+    file = home / "config" / "all.yaml"
+    file.write_text(file.read_text().replace("2000000", "3000000"))
+    (home / "config" / "more.yaml").write_text("kind: system\nid: third\nauthority: a\n")
+    result = applied("plan")
+    assert "~ integration notes" in result.out
+    assert "max_size: 2000000 -> 3000000" in result.out
+    assert "+ system third" in result.out
+    listed = json.loads(applied("plan", "--json").out)
+    assert (listed["from"], [c["what"] for c in listed["changes"]]) == (1, ["changed", "added"])
+
+
+def test_applying_the_same_again_changes_nothing(applied: Call):
+    """No version is made for no change."""
+    assert "already version 1" in applied("apply", "--yes").out
+    assert "nothing would change" in applied("plan").out
+
+
+def test_versions_are_numbered_and_can_come_back(applied: Call, home: Path):
+    """A rollback is a new version with old content; the history says who and why."""
+    file = home / "config" / "all.yaml"
+    before = file.read_text()
+    file.write_text(before.replace("2000000", "3000000"))
+    assert json.loads(applied("apply", "--json", "--why", "larger").out)["version"] == 2
+    assert "version 3 is in force" in applied("rollback", "1", "--why", "smaller").out
+    listed = json.loads(applied("history", "--json").out)
+    assert [(v["number"], v["why"]) for v in listed] == [(3, "smaller"), (2, "larger"), (1, "first")]
+    file.write_text(before)
+    assert "nothing would change" in applied("plan").out
+    assert applied("rollback", "9").code == 2
+
+
+def test_a_private_key_is_kept_out(call: Call, home: Path):
+    """A private key in the directory is refused with where it belongs."""
+    (home / "config" / "key.pem").write_text("-----BEGIN PRIVATE KEY-----\n")
+    result = call("check")
+    assert result.code == 2
+    assert "stafet keys import" in result.err

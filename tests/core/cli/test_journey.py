@@ -1,0 +1,82 @@
+"""trace, explain."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from core.kernel import Mailroom, NodeKernel
+from core.runtime import Runtime
+from core.settings import load_settings
+from tests.core.cli.conftest import Call
+
+SEND = ("--from", "sender", "--integration", "notes")
+
+
+@pytest.fixture
+def parcel(applied: Call, tmp_path: Path) -> str:
+    """A parcel that waits in the receiver's mailbox."""
+    path = tmp_path / "note.txt"
+    path.write_text("a fictitious note\n")
+    return str(json.loads(applied("send", str(path), *SEND, "--key", "key-1", "--json").out)["parcel"])
+
+
+@pytest.mark.requirement("R62")
+def test_a_trace_says_who_what_and_which_rule(applied: Call, parcel: str):
+    """The timeline names sender, integration, route, receiver and digest; JSON has the same facts."""
+    shown = applied("trace", parcel).out
+    for words in ("accepted from sender", "route to-receiver", "SHA-256", "to receiver, who pulls: ready"):
+        assert words in " ".join(shown.split()), words
+    told = json.loads(applied("trace", parcel, "--json").out)
+    assert told["lines"][0]["facts"]["version"] == 1
+    assert told["deliveries"][0]["state"] == "ready"
+
+
+def test_it_is_found_by_every_name_it_has(applied: Call, parcel: str):
+    """A delivery's id and the sender's key lead to the same parcel."""
+    delivery = json.loads(applied("trace", parcel, "--json").out)["deliveries"][0]["delivery"]
+    for name in (delivery, "key-1"):
+        assert json.loads(applied("trace", name, "--json").out)["parcel"] == parcel
+
+
+def test_an_explanation_says_which_route_and_why_not_the_others(applied: Call, parcel: str):
+    """Standing and routing, each in a sentence."""
+    said = applied("explain", parcel).out
+    assert "it waits for its next attempt" in said
+    assert "route to-receiver: matched" in said
+
+
+def test_a_code_is_explained_by_itself(call: Call):
+    """The kernel's codes and a gateway's both end in something to do."""
+    for code in ("residual", "conflict", "EBMS:0101", "connect"):
+        said = json.loads(call("explain", code, "--json").out)["explanation"]
+        assert said, code
+    assert "What to do" in call("explain", "residual").out
+
+
+def test_a_refusal_at_the_door_is_explained_by_its_name(applied: Call, home: Path):
+    """What was refused without becoming a parcel is found by the name the far side used."""
+
+    async def refuse() -> None:
+        runtime = Runtime.open(load_settings(home))
+        kernel = NodeKernel(runtime, "demo", Mailroom(runtime))
+        facts = {"field": "certificate", "cause": "expired", "remedy": "ask for the new one"}
+        await kernel.refusal("message-7@example", "EBMS:0101", facts)
+        await asyncio.to_thread(runtime.close)
+
+    asyncio.run(refuse())
+    said = applied("explain", "message-7@example").out
+    assert "refused" in said
+    assert "certificate: expired" in said
+    assert "What to do: ask for the new one" in said
+    assert "refused: message-7@example" in applied("trace", "message-7@example").out
+
+
+def test_nothing_of_that_name(applied: Call):
+    """An unknown reference ends with 2 and repeats what was asked."""
+    for command in ("trace", "explain"):
+        result = applied(command, "no-such-thing")
+        assert (result.code, "'no-such-thing'" in result.err) == (2, True)

@@ -1,0 +1,67 @@
+"""Words for what happened."""
+
+from __future__ import annotations
+
+import pytest
+
+from core import explain
+from core.delivery import State
+
+
+def test_every_code_ends_in_something_to_do():
+    """A code without a remedy helps nobody; the two that need none say that it goes on by itself."""
+    for code, words in explain.CODES.items():
+        assert "What to do" in words or code in ("nack", "bug"), code
+    assert "report it" in explain.CODES["bug"]
+
+
+def test_a_code_is_the_kernels_or_a_gateways():
+    """The kernel's own words win; a gateway is asked for the rest."""
+    assert explain.code("residual", lambda code: "theirs") == explain.CODES["residual"]
+    assert explain.code("X-1", lambda code: f"meaning of {code}") == "meaning of X-1"
+    assert explain.code("X-2", lambda code: "") == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "facts", "said"),
+    [
+        ("accepted", {"sender": "a", "integration": "i"}, "accepted from a under i"),
+        ("retry", {"attempt": 2}, "attempt 2 failed"),
+        ("acknowledged", {}, "delivered: ? has it"),
+        ("something-new", {"x": 1}, "something-new"),
+    ],
+)
+def test_an_event_is_one_sentence(name: str, facts: dict[str, object], said: str):
+    """Missing facts leave a question mark, unknown events their name."""
+    assert explain.event(name, facts) == said
+
+
+def test_details_name_route_digest_and_next_attempt():
+    """What is worth knowing, and nothing that is empty."""
+    facts = {
+        "route": "r",
+        "receivers": ["a", "b"],
+        "payloads": [["n", 3, "ab" * 32]],
+        "code": "connect",
+        "reason": "",
+        "next": 1_700_000_000_000_000,
+    }
+    said = explain.detail("accepted", facts)
+    assert said.startswith("route r to a, b; 3 octets, SHA-256 abababababababab; code connect; next attempt 2023-11-14")
+    assert explain.detail("accepted", {"route": ""}) == "residual mailbox"
+    assert explain.detail("retry", {}) == ""
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_every_state_is_said(state: State):
+    """No state shows its bare name alone."""
+    lines = explain.standing(state.value, "connect", "nobody listens", lambda code: "look at the port")
+    assert lines[0] != state.value
+    settled = state in (State.DELIVERED, State.ACCEPTED)
+    assert lines[1:] == ([] if settled else ["last word: connect: nobody listens", "look at the port"])
+    assert explain.standing(state.value, "", "", lambda code: "") == lines[:1]
+
+
+def test_an_unknown_state_or_code_is_shown_as_it_is():
+    """What is not known is not dressed up."""
+    assert explain.standing("odd", "x", "y", lambda code: "") == ["odd", "last word: x: y"]
