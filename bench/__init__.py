@@ -1,0 +1,1 @@
+"""Every speed figure, as a ratio taken in one run."""
