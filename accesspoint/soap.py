@@ -94,10 +94,14 @@ def parse_xml(octets: bytes, *, what: str = "SOAP part", size: int = limits.HEAD
     declared = _ENCODING.match(octets[:200])
     if declared and declared.group(1).lower() not in (b"utf-8", b"utf8", b"us-ascii", b"ascii"):
         raise _refuse(f"declares encoding {declared.group(1).decode()}", field=what, remedy="send UTF-8")
+    parser = _parser()
     try:
-        root = etree.fromstring(octets, _parser())
+        root = etree.fromstring(octets, parser)
     except etree.XMLSyntaxError as error:
         raise _refuse(f"not well-formed XML (line {error.lineno or 0})", field=what) from None
+    if parser.error_log.filter_from_errors():
+        # A warning after a namespace error makes the parser forget it, and everything after the end of the document too.
+        raise _refuse("not well-formed XML: a namespace is undeclared or no URI", field=what)
     document = root.getroottree().docinfo
     if document.doctype:  # type: ignore[union-attr]
         raise _refuse("has a document type declaration", field=what, remedy="send no DOCTYPE")

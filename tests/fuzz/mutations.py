@@ -151,5 +151,5 @@ def mutate(octets: bytes, max_size: int, seed: int, plain: Callable[[bytes, int]
         return plain(octets, max_size)
     changed = bytearray(octets)
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
-        changed = (_token_level if rng.random() < 0.6 else _byte_level)(rng, changed)
-    return bytes(changed[:max_size])
+        changed = (_token_level if rng.random() < 0.6 else _byte_level)(rng, changed)[:max_size]
+    return bytes(changed)

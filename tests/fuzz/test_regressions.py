@@ -68,6 +68,22 @@ def test_another_encoding_does_not_hide_behind_a_long_declaration():
         soap.parse_xml(b'<?xml version="1.0"' + b" " * 300 + b'encoding="ISO-8859-1"?><a>\xe6</a>')
 
 
+@pytest.mark.parametrize(
+    "xml",
+    [
+        b"<S:a><b xml:space=''/></S:a>",
+        b"<S:a><b xml:space=''/></S:a>garbage",
+        b"<a :=''><b xml:space=''/></a>g",
+        b"<a xmlns='urn:{x}y'><b xml:space=''/></a>",
+    ],
+)
+def test_a_warning_does_not_hide_an_error(xml):
+    """After an odd ``xml:space`` the parser took undeclared prefixes, odd namespaces, and any octets after the document."""
+    with refusal("0009"):
+        soap.parse_xml(xml)
+    assert soap.parse_xml(b"<a/>").tag == "a", "the parser that is used again has forgotten"
+
+
 def test_an_empty_content_id_is_no_payload_reference():
     """``href="cid:"`` was a payload that nobody missed."""
     messaging = w.messaging_of(w.world().plain, (("", "image/png", False),))

@@ -6,6 +6,8 @@ Keys are made once and kept under ``build/fuzz/keys``, so that an input found on
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -303,8 +305,16 @@ def receive(body: bytes, content_type: str = CONTENT_TYPE, step: int = 0) -> Acc
     return receiver.finish()
 
 
-def samples(*endings: str) -> list[bytes]:
-    """Real messages that are at hand, at most 64 KiB each."""
-    folder = SAMPLES / "messages"
-    files = sorted(p for p in folder.glob("*") if p.suffix in endings) if folder.is_dir() else []
-    return [p.read_bytes() for p in files if p.stat().st_size <= 65_536]
+def samples(ending: str) -> list[bytes]:
+    """Real messages that are at hand, at most 64 KiB each; those in MIME get our boundary."""
+    if not SAMPLES.is_dir():
+        return []
+    found = []
+    for row in json.loads((SAMPLES / "index.json").read_text()):
+        path = SAMPLES / "messages" / row["file"]
+        if path.suffix != ending or not path.is_file() or path.stat().st_size > 65_536:
+            continue
+        octets = path.read_bytes()
+        boundary = re.search(r'boundary="?([^";]+)', row["http_content_type"])
+        found.append(octets.replace(boundary.group(1).encode(), BOUNDARY.encode()) if boundary else octets)
+    return found
