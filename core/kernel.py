@@ -146,15 +146,23 @@ class NodeKernel:
             self._runtime.on_mail(sorted(mail))
         return judged
 
+    async def _one(self, accept: Accept) -> Acceptance:
+        try:
+            judged: Acceptance = await self._runtime.do(commands.ACCEPT, accept)
+        except BaseException:  # not stored, or nobody waits any more: the room is not needed
+            if accept.owner:
+                self._runtime.at_once.give_back()
+            raise
+        return judged
+
     async def _commit(self, prepared: Sequence[Accept]) -> Sequence[Acceptance]:
-        """Submit all, wait for all. What was claimed for an item that was not stored is given back."""
+        """Submit all, wait for all."""
+        if len(prepared) == 1:
+            return [await self._one(prepared[0])]
         judged: list[Acceptance | BaseException] = await asyncio.gather(
-            *(self._runtime.do(commands.ACCEPT, one) for one in prepared), return_exceptions=True
+            *(self._one(one) for one in prepared), return_exceptions=True
         )
         failures = [one for one in judged if isinstance(one, BaseException)]
-        for accept, one in zip(prepared, judged, strict=True):
-            if isinstance(one, BaseException) and accept.owner:
-                self._runtime.at_once.give_back()
         if failures:
             raise failures[0]
         return [one for one in judged if not isinstance(one, BaseException)]

@@ -20,6 +20,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -49,11 +50,41 @@ class Kind:
     always: bool = False
 
 
+class _Reply:
+    """Wakes a coroutine in one turn of its loop. A caller that has gone away changes nothing."""
+
+    __slots__ = ("_answer", "_done", "_loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, answer: asyncio.Future[Any]) -> None:
+        self._loop, self._answer, self._done = loop, answer, False
+
+    def done(self) -> bool:
+        """Whether an answer was given."""
+        return self._done
+
+    def set_result(self, result: Any) -> None:
+        """Committed."""
+        self._give(self._answer.set_result, result)
+
+    def set_exception(self, error: BaseException) -> None:
+        """Not committed, or nobody can say."""
+        self._give(self._answer.set_exception, error)
+
+    def _give(self, give: Callable[[Any], None], value: Any) -> None:
+        self._done = True
+        with suppress(RuntimeError):  # the loop has ended, and with it whoever asked
+            self._loop.call_soon_threadsafe(self._wake, give, value)
+
+    def _wake(self, give: Callable[[Any], None], value: Any) -> None:
+        if not self._answer.done():
+            give(value)
+
+
 @dataclass(slots=True)
 class _Command:
     kind: Kind
     item: Any
-    future: Future[Any]
+    future: Future[Any] | _Reply
 
 
 @dataclass
@@ -95,18 +126,24 @@ class Writer:
         """
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()  # from here on nobody can cancel it
+        self._put(_Command(kind, item, future))
+        return future
+
+    def _put(self, command: _Command) -> None:
         with self._wake:
             if self._dead is not None or self._stopping:
                 raise DurabilityLost("the ledger's writer has stopped")
-            if len(self._queue) >= limits.WRITER_QUEUE and not kind.always:
+            if len(self._queue) >= limits.WRITER_QUEUE and not command.kind.always:
                 raise Overloaded("the ledger is busy; try again shortly")
-            self._queue.append(_Command(kind, item, future))
+            self._queue.append(command)
             self._wake.notify()
-        return future
 
     async def do(self, kind: Kind, item: Any) -> Any:
         """`submit` and wait. Cancelling the wait does not cancel the command."""
-        return await asyncio.shield(asyncio.wrap_future(self.submit(kind, item)))
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Any] = loop.create_future()
+        self._put(_Command(kind, item, _Reply(loop, answer)))
+        return await answer
 
     def close(self) -> None:
         """Commit what waits, then stop the thread."""

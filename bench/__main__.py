@@ -1,0 +1,86 @@
+"""``python -m bench``: every benchmark in one run, each figure beside what it is compared with, taken minutes apart at most.
+
+``--quick`` takes shorter measurements and a smaller payload: for trying a change, not for quoting. Exit code 1 when a bar is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench import exchanges, large
+from bench.crypto_floor import floor
+from bench.rows import Row, ratio_row, write
+from conformance.crash import postgresql
+
+BAR = 0.40
+"""Share of the cryptographic floor that full durable exchanges are to reach, with one SQLite process a side."""
+LEDGER_MS = 1.0
+GROWTH = 64 * large.MIB
+
+
+def _exchange_rows(folder: Path, seconds: float) -> Iterator[Row]:
+    for bits in (2048, 3072):
+        bare = floor(bits, seconds)
+        measured = exchanges.run(folder / f"rsa-{bits}", bits=bits, seconds=seconds)
+        yield Row(f"cryptographic floor, RSA-{bits}, two processes", bare, "exchanges/s")
+        name = f"durable exchanges, RSA-{bits}, one SQLite process a side, {exchanges.IN_FLIGHT} in flight"
+        bar = BAR if bits == 2048 else None
+        row = ratio_row(name, measured.rate, "exchanges/s", "the floor of the same keys", bare, bar or 0.0)
+        yield row if bar else Row(row.name, row.value, row.unit, row.against, row.ratio)
+        yield Row(
+            f"all CPU, RSA-{bits}, both sides",
+            measured.cpu_ms,
+            "ms an exchange",
+            "the floor's CPU",
+            measured.cpu_ms * bare / 2000,
+        )
+        if bits == 2048:
+            name = "ledger CPU, both sides"
+            yield ratio_row(name, measured.ledger_ms, "ms an exchange", "1 ms", LEDGER_MS, 1.0, least=False)
+
+
+def _postgresql_row(folder: Path, seconds: float, bare: float) -> Row:
+    with postgresql(folder / "postgresql") as database:
+        own = {name: database(name) for name in ("municipality", "hospital")}
+        measured = exchanges.run(folder / "pg", seconds=seconds, databases=own)
+    name = "durable exchanges, RSA-2048, one process a side on PostgreSQL"
+    return Row(name, measured.rate, "exchanges/s", "the floor of the same keys", measured.rate / bare)
+
+
+def _large_rows(folder: Path, size: int) -> Iterator[Row]:
+    core = large.primitives()
+    yield Row("primitives of both sides on one core", core, "MB/s")
+    ways = ("municipality to hospital", "hospital to municipality")
+    for way, moved in zip(ways, large.run(folder, size), strict=True):
+        label = f"{moved.size >> 20} MiB, {way}"
+        yield Row(label, moved.rate, "MB/s", "the primitives on one core", moved.rate / core)
+        for side, growth in (("sender", moved.sender_growth), ("receiver", moved.receiver_growth)):
+            name = f"{label}: growth of the {side}'s peak memory"
+            yield ratio_row(name, growth / large.MIB, "MiB", "64 MiB", GROWTH / large.MIB, 1.0, least=False)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run everything and leave ``build/bench.json``."""
+    parser = argparse.ArgumentParser(description="Every benchmark, as ratios taken in one run.")
+    parser.add_argument("--quick", action="store_true", help="shorter and smaller; not for quoting")
+    parser.add_argument("--out", type=Path, default=Path("build/bench.json"))
+    options = parser.parse_args(arguments)
+    seconds, size = (3.0, 128 * large.MIB) if options.quick else (10.0, 1024 * large.MIB)
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="stafet-bench-") as name:
+        folder = Path(name)
+        print("exchanges …", file=sys.stderr)
+        rows += _exchange_rows(folder, seconds)
+        rows.append(_postgresql_row(folder, seconds, rows[0].value))
+        print("large payloads …", file=sys.stderr)
+        (folder / "large").mkdir()
+        rows += _large_rows(folder / "large", size)
+    return 0 if write(rows, options.out) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
