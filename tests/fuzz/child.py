@@ -61,9 +61,7 @@ class Judge:
             self.target.run(data)
         except (KeyboardInterrupt, SystemExit):
             raise
-        except (
-            BaseException
-        ) as error:  # a panic of a native library is no Exception; everything undocumented is a crash
+        except BaseException as error:  # a panic of a native library is no Exception
             self.keep(data, error)
 
     def keep(self, data: bytes, error: BaseException) -> None:

@@ -48,7 +48,7 @@ VALUES: Final[tuple[bytes, ...]] = (
     b"application/xml",
     b"text/plain",
     b"CN=x+C=DK,O=\\,\\2C\\+",
-    b"2.5.4.3=#0403",
+    b"2.5.4.3=#0c0161",
     b"1e400",
     b"1:59" + b":0" * 200 + b".5",
     b"!!int ",
