@@ -94,7 +94,7 @@ kind: service-agreement
 id: one
 integration: homecare
 system: homecare
-directions: [receive]
+may: receive
 """
 _PARTNER = """kind: as4.party
 id: us
@@ -134,7 +134,7 @@ _ODD = (
 )
 
 
-@target(lambda: [_YAML.encode(), _PARTNER.encode(), *_ODD], max_len=16_384)
+@target(lambda: [_YAML.encode(), f"{_YAML}---\n{_PARTNER}".encode(), *_ODD], max_len=16_384)
 def documents(data: bytes) -> None:
     """Configuration documents: a configuration, or everything that is wrong with file and line."""
     (_folder() / "all.yaml").write_bytes(data)
@@ -149,10 +149,10 @@ def documents(data: bytes) -> None:
 _CONDITIONS = (
     "parcel.size < 1000 && parcel.type == 'a'",
     "parcel.attributes['as4.property.case'].matches('^A-[0-9]+$') || has(parcel.digest)",
-    "parcel.classifications.exists(k, parcel.classifications[k].startsWith('A'))",
+    "'urn:stafet:fuzz:topics' in parcel.classifications && parcel.sender.startsWith('c')",
     "int(parcel.version) / 0 == 1 ? true : duration('1s') > duration('2m')",
     "timestamp('2026-03-01T12:00:00Z').getFullYear() == 2026",
-    "[1, 2, 3].map(x, x * parcel.size).filter(x, x > 1).size() == {'a': 1}.size()",
+    "[1, 2, 3].size() == {'a': parcel.size, 'b': [parcel]}.size() || parcel.type in ['a', 1.5, null]",
     "size(bytes(parcel.type)) % 2 == 0 && b'a' + b'c' != b'ac' && -9223372036854775808 < 1",
 )
 
@@ -184,6 +184,7 @@ def _headers() -> list[bytes]:
         w.messaging_of(world.pinned, (("part-1@stafet", "application/json", True),), ref_to_message_id="m-0@x.example"),
         w.messaging_of(world.plain, (("part-1@stafet", "text/plain", False),)),
     ]
+    made[1] = made[1].replace(b'name="MimeType"', b'name="Other"')
     return [b"image/png; name=x\n" + xml for xml in made] + [
         b"\n" + made[1],
         b"\x7f\x1b\n" + made[1],

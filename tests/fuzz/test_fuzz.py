@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from accesspoint.compression import compress
+from accesspoint.inbound import Accepted
+from core import config
+from tests.fuzz import kernel, wire, world
 from tests.fuzz.__main__ import main
 from tests.fuzz.child import load_targets
 from tests.fuzz.mutations import mutate
@@ -113,6 +116,19 @@ def test_seeds_pass(name):
     assert seeds
     for seed in seeds:
         target.run(seed)
+
+
+@pytest.mark.parametrize("mark", range(8))
+def test_the_receiver_is_reached_behind_the_signature(mark):
+    """Each kind of input has a seed that is accepted: what is grown from it is judged by every step."""
+    seed = next(s for s in wire._received() if s[0] == mark)
+    assert isinstance(world.receive(wire.body_of(mark, seed[1:]), step=11), Accepted)
+
+
+def test_a_configuration_seed_is_one(tmp_path):
+    """Configuration documents grow from a directory that loads."""
+    (tmp_path / "all.yaml").write_bytes(next(iter(load_targets()["documents"].seeds())))
+    assert config.load(tmp_path, kernel._KINDS, []).all("route")
 
 
 def test_a_rule_that_does_not_hold_is_found(monkeypatch):

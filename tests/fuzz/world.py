@@ -32,7 +32,14 @@ from accesspoint.receipts import receipt_xml
 from accesspoint.references import Reference
 from accesspoint.signals import signed_signal
 from accesspoint.soap import c14n, parse_xml
-from accesspoint.wss import attachment_reference, local_references, rsa_sign, security_xml, signed_info
+from accesspoint.wss import (
+    AttachmentDigest,
+    attachment_reference,
+    local_references,
+    rsa_sign,
+    security_xml,
+    signed_info,
+)
 from accesspoint.xmlenc import IV, PartEncryptor, encryption_xml, wrap_key
 from conformance.pki import Authority, write
 from core.clock import FrozenClock
@@ -241,7 +248,7 @@ def assemble(
     body = ebms.body_xml("b-1")
     references = (
         *local_references(canonical(messaging), "m-1", body, "b-1"),
-        *(attachment_reference(p.cid, hashlib.sha256(p.octets).digest()) for p in pieces),
+        *(attachment_reference(p.cid, _digest(p)) for p in pieces),
     )
     key = entropy(16) if pmode.profile.demand_encryption and pieces else b""
     if encryption is None:
@@ -258,6 +265,16 @@ def assemble(
         cipher = PartEncryptor(key, entropy(IV)) if key else None
         parts.append(cipher.head + cipher.update(piece.octets) + cipher.finish() if cipher else piece.octets)
     return b"".join((mime.root_head(BOUNDARY, "root@stafet"), root, *parts, mime.closing(BOUNDARY)))
+
+
+def _digest(piece: Piece) -> bytes:
+    """As a receiver computes it by media type; of the octets themselves when it cannot."""
+    digest = AttachmentDigest(names.SHA256, piece.media_type)
+    try:
+        digest.update(piece.octets)
+        return digest.digest()
+    except EbmsError:
+        return hashlib.sha256(piece.octets).digest()
 
 
 @cache
