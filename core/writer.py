@@ -14,15 +14,15 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import queue
 import sqlite3
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError
@@ -98,17 +98,15 @@ class Statistics:
     by_kind: dict[str, int] = field(default_factory=dict)
 
 
-_STOP: Final = object()
-
-
 class Writer:
     """Owns the writing connection. ``on_fatal`` is called once, from the writer's thread, when the node must stop."""
 
     def __init__(self, engine: Engine, chain: str, on_fatal: Callable[[BaseException], None]) -> None:
         self._engine, self._on_fatal = engine, on_fatal
         self._chain = Chain(chain)
-        self._queue: deque[_Command] = deque()
-        self._wake = threading.Condition()
+        self._queue: queue.SimpleQueue[_Command | None] = queue.SimpleQueue()
+        """A queue whose `put` never waits: a lock that a caller shares with this thread would make it wait for its turn."""
+        self._open = True
         self._stopping = False
         self._busy = False
         self._dead: BaseException | None = None
@@ -130,13 +128,13 @@ class Writer:
         return future
 
     def _put(self, command: _Command) -> None:
-        with self._wake:
-            if self._dead is not None or self._stopping:
-                raise DurabilityLost("the ledger's writer has stopped")
-            if len(self._queue) >= limits.WRITER_QUEUE and not command.kind.always:
-                raise Overloaded("the ledger is busy; try again shortly")
-            self._queue.append(command)
-            self._wake.notify()
+        if self._dead is not None or self._stopping:
+            raise DurabilityLost("the ledger's writer has stopped")
+        if self._queue.qsize() >= limits.WRITER_QUEUE and not command.kind.always:
+            raise Overloaded("the ledger is busy; try again shortly")
+        self._queue.put(command)
+        if not self._open:  # it stopped between the question and the answer: nobody would take it
+            self._fail_rest([])
 
     async def do(self, kind: Kind, item: Any) -> Any:
         """`submit` and wait. Cancelling the wait does not cancel the command."""
@@ -147,9 +145,8 @@ class Writer:
 
     def close(self) -> None:
         """Commit what waits, then stop the thread."""
-        with self._wake:
-            self._stopping = True
-            self._wake.notify()
+        self._stopping = True
+        self._queue.put(None)
         if self._thread.is_alive():
             self._thread.join()
 
@@ -162,30 +159,44 @@ class Writer:
                 while batch := self._take():
                     self._commit(connection, batch)
                     self.statistics.cpu = time.thread_time()
+            self._open = False
+            self._fail_rest([])
         except BaseException as error:  # whatever it is, nothing may be written after it
             self._die(error, batch)
 
     def _take(self) -> list[_Command]:
-        with self._wake:
-            while not self._queue:
-                if self._stopping:
-                    return []
-                self._wake.wait()
+        """What waits, at most a batch; nothing when the writer is to stop and nothing waits any more."""
+        batch: list[_Command] = []
+        if not self._stopping or not self._queue.empty():
+            self._gather(batch, self._queue.get())
         if self._busy:  # others are on their way: one commit for all of them costs less than two
             time.sleep(limits.WRITER_WAIT / 1_000_000)
-        with self._wake:
-            size = min(len(self._queue), limits.WRITER_BATCH)
-            self._busy = size > 1
-            return [self._queue.popleft() for _ in range(size)]
+        with suppress(queue.Empty):
+            while len(batch) < limits.WRITER_BATCH:
+                self._gather(batch, self._queue.get_nowait())
+        self._busy = len(batch) > 1
+        return batch or (self._take() if not self._queue.empty() else [])
+
+    @staticmethod
+    def _gather(batch: list[_Command], taken: _Command | None) -> None:
+        if taken is not None:
+            batch.append(taken)
 
     def _die(self, error: BaseException, batch: list[_Command]) -> None:
-        with self._wake:
-            self._dead = error
-            left = [command for command in (*batch, *self._queue) if not command.future.done()]
-            self._queue.clear()
-        for command in left:
-            command.future.set_exception(DurabilityLost("the ledger's writer has stopped"))
+        self._dead = error
+        self._open = False
+        self._fail_rest(batch)
         self._on_fatal(error)
+
+    def _fail_rest(self, batch: list[_Command]) -> None:
+        """Nobody will commit these."""
+        left = list(batch)
+        with suppress(queue.Empty):
+            while True:
+                self._gather(left, self._queue.get_nowait())
+        for command in left:
+            if not command.future.done():
+                command.future.set_exception(DurabilityLost("the ledger's writer has stopped"))
 
     def _commit(self, connection: Connection, batch: list[_Command]) -> None:
         try:
