@@ -1,6 +1,7 @@
-"""``python -m bench``: every benchmark in one run, each figure beside what it is compared with, taken minutes apart at most.
+"""``python -m bench``: every benchmark in one run, each figure beside what it is compared with, taken minutes apart.
 
-``--quick`` takes shorter measurements and a smaller payload: for trying a change, not for quoting. Exit code 1 when a bar is missed.
+``--quick`` takes shorter measurements and a smaller payload: for trying a change, not for quoting. Exit code 1 when a
+bar is missed.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ KINDS: Final = (
 """What settings.md describes: (kind, module, class). A module that does not exist yet is left out."""
 LIMIT_MODULES: Final = ("core.limits", "accesspoint.limits")
 ERROR_MODULES: Final = ("core.errors", "accesspoint.errors")
-COMMAND_LINE: Final = ("core.cli", "app")
+COMMAND_LINE: Final = ("core.cli.main", "whole")
 HOW_TO_MARK: Final = re.compile(r"^<!-- requirement: (.+?) -->$", re.MULTILINE)
 MADE: Final = "<!-- Made by scripts/docs.py; change the source and run it again. -->"
 
@@ -441,12 +441,12 @@ def _command_section(command: Any, words: str, level: int) -> list[str]:
 
 def cli_page() -> str | None:
     """docs/reference/cli.md, or None while there is no command line."""
-    application = _load(*COMMAND_LINE)
-    if application is None:
+    whole = _load(*COMMAND_LINE)
+    if whole is None:
         return None
     from typer.main import get_command
 
-    return "\n".join(["# Command line", "", MADE, *_command_section(get_command(application), "stafet", 2)]) + "\n"
+    return "\n".join(["# Command line", "", MADE, *_command_section(get_command(whole()), "stafet", 2)]) + "\n"
 
 
 # --------------------------------------------------------------------------------------------------------------- run

@@ -53,8 +53,8 @@ def up() -> None:
     serve(settings, ready)
 
 
-def _add_others() -> None:
-    """Commands of other packages, by entry point: a function, or a Typer application of its own."""
+def whole() -> typer.Typer:
+    """The application with the commands of other packages, found by entry point: a function, or a Typer application."""
     taken = {command.name for command in app.registered_commands}
     for point in entry_points(group="stafet.commands"):
         if point.name in taken:
@@ -68,14 +68,15 @@ def _add_others() -> None:
             app.add_typer(found, name=point.name)
         else:
             app.command(point.name)(found)
+    return app
 
 
 def main() -> None:
     """The entry point of ``stafet``. Ends the process with the exit code of `core.errors`."""
     warnings.filterwarnings("ignore", message="SQLite .* has the WAL-reset race")
-    _add_others()
+    command = whole()
     try:
-        ending = app(standalone_mode=False)  # an exit code where a command ended with one
+        ending = command(standalone_mode=False)  # an exit code where a command ended with one
         sys.exit(ending if isinstance(ending, int) else 0)
     except typer.Abort:
         sys.exit(130)

@@ -88,7 +88,7 @@ def test_other_packages_add_commands(monkeypatch: pytest.MonkeyPatch, capsys: py
         EntryPoint("broken", "no_such_module:x", "stafet.commands"),
     ]
     monkeypatch.setattr(module, "entry_points", lambda group: points)
-    module._add_others()
+    module.whole()
     assert [c.name for c in module.app.registered_commands] == ["taken", "one"]
     assert [g.name for g in module.app.registered_groups] == ["many"]
     assert "'broken' cannot be loaded" in capsys.readouterr().err
@@ -117,8 +117,7 @@ def test_what_goes_wrong_ends_in_one_sentence(
     def fail(**_: object) -> None:
         raise raised
 
-    monkeypatch.setattr(module, "app", fail)
-    monkeypatch.setattr(module, "_add_others", lambda: None)
+    monkeypatch.setattr(module, "whole", lambda: fail)
     with pytest.raises(SystemExit) as ending:
         module.main()
     assert ending.value.code == code
@@ -131,7 +130,6 @@ def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch):
     def fail(**_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(module, "app", fail)
-    monkeypatch.setattr(module, "_add_others", lambda: None)
+    monkeypatch.setattr(module, "whole", lambda: fail)
     with pytest.raises(ZeroDivisionError):
         module.main()
