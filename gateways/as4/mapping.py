@@ -90,7 +90,10 @@ def description(
     if message.ref_to_message_id:
         attributes["as4.ref-to-message-id"] = message.ref_to_message_id
     room = limits.DESCRIPTION_ITEMS - len(attributes)
-    attributes |= {f"{_PREFIX}{p.name}": p.value for p in message.properties[:room]}
+    if len(message.properties) > room:
+        cause = f"{len(message.properties)} properties, at most {room} can be kept"
+        raise EbmsError(VALUE_INCONSISTENT, field="MessageProperties", cause=cause, remedy="send fewer properties")
+    attributes |= {f"{_PREFIX}{p.name}": p.value for p in message.properties}
     first = payloads[0] if payloads else None
     try:
         return Description(
