@@ -1,6 +1,6 @@
 # The verbs people and CI share. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench crash interop fuzz docs clean
+.PHONY: help demo test lint cover bench crash interop fuzz docs clean
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do command -v $$p >/dev/null 2>&1 && $$p -c 'import sys,venv;sys.exit(sys.version_info<(3,11))' 2>/dev/null && echo $$p && break; done)
 WORKERS ?= 2
 ROUNDS ?= 20
@@ -26,11 +26,16 @@ test: .venv/ready  ## set up and run the whole suite
 demo: .venv/ready  ## send a message between two organisations, kill one of them, see it arrive (FILE=… sends yours)
 	@$(VENV)/stafet demo $(if $(FILE),--file "$(FILE)")
 
-lint: .venv/ready  ## format, style, types, import contracts, tidy
+lint: .venv/ready  ## format, style, types, import contracts, tidy, made pages
 	$(VENV)/ruff format --check .
 	$(VENV)/ruff check .
 	$(VENV)/mypy
 	$(VENV)/lint-imports
+	$(VENV)/python -m pytest -q tests/tidy
+	$(VENV)/python scripts/docs.py --check
+
+cover: .venv/ready  ## every pure module fully covered by its own tests
+	$(VENV)/python scripts/pure_coverage.py -n $(WORKERS)
 
 bench: .venv/ready  ## every benchmark, as ratios taken in one run
 	$(VENV)/python -m bench
