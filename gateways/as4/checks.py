@@ -38,6 +38,7 @@ _REMEDIES: Final = {
     " and the host name",
     "timeout": "they took the connection but did not answer in time; ask their operator",
     "closed": "they closed the connection before answering; their log says why",
+    "answer": "what they answered is far longer than a receipt: check that the partner's url is their AS4 endpoint",
     "send": "the connection broke while sending; it is tried again",
     "no-partner": "add an as4.partner document of that id, or correct the route's destination",
     "no-exchange": "add an exchange with direction send or both for this integration to the partner's file",
