@@ -1,0 +1,248 @@
+"""What can be wrong between documents, and what the codes mean."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from accesspoint.errors import CATALOGUE
+from conformance.estate import FILES, INTEGRATION, SERVICE, SERVICE_TYPE, Estate
+from conformance.pki import write
+from core.config import Configuration, Problem
+from gateways.as4 import checks
+from gateways.as4.settings import Partner
+from tests.gateways.as4.making import authority, configuration, edit
+
+
+def _exchange(integration: str, **fields: Any) -> dict[str, Any]:
+    return {"integration": integration, "service": {"value": SERVICE, "type": SERVICE_TYPE}, "action": "a", **fields}
+
+
+def _home(estate: Estate) -> Path:
+    return estate.municipality.home
+
+
+def _add(home: Path, file: str, kind: str, **fields: Any) -> None:
+    """A second document beside the first of its kind."""
+    path = home / "config" / file
+    documents = list(yaml.safe_load_all(path.read_text()))
+    first = next(d for d in documents if d["kind"] == kind)
+    path.write_text(yaml.safe_dump_all([*documents, {**first, **fields}], sort_keys=False))
+
+
+def _problems(home: Path) -> list[str]:
+    """What is wrong with a home's configuration, each as one text."""
+    with pytest.raises(ExceptionGroup) as caught:
+        configuration(home)
+    return [str(problem) for problem in caught.value.exceptions]
+
+
+def _one(home: Path, *words: str) -> None:
+    """Exactly one thing is wrong, and its text names file and line, and all of ``words``."""
+    (problem,) = _problems(home)
+    assert problem.startswith("as4.yaml:")
+    for word in words:
+        assert word in problem
+
+
+def test_what_the_estate_is_made_with_fits(estate: Estate):
+    """Two organisations' documents have no problem."""
+    for one in estate.both:
+        loaded = configuration(one.home)
+        assert list(checks.check(loaded)) == []
+        assert set(loaded.all("as4.partner")) == {estate.other(one).name}
+
+
+@pytest.mark.parametrize(
+    ("field", "cause", "known"),
+    [
+        ("party", "no as4.party is called 'nobody'", "known: municipality"),
+        ("system", "no system is called 'nobody'", "known: care-record, ward-record"),
+    ],
+)
+def test_a_partner_names_a_party_and_a_system_that_exist(estate: Estate, field: str, cause: str, known: str):
+    """Else the field is named together with what there is."""
+    edit(_home(estate), "as4.yaml", "as4.partner", **{field: "nobody"})
+    _one(_home(estate), field, cause, known)
+
+
+def test_a_name_is_missed_where_there_is_none_at_all():
+    """Without a single document of the kind, that is said."""
+    partner = _partner_alone()
+    problems = list(checks.check(Configuration({"as4.partner": {partner.id: partner}})))
+    assert (
+        Problem("as4.partner", "hospital", "party", "no as4.party is called 'me'", "known: there are none") in problems
+    )
+
+
+def _partner_alone() -> Partner:
+    return Partner.model_validate(
+        {
+            "id": "hospital",
+            "party": "me",
+            "party_id": {"value": "urn:demo:hospital"},
+            "system": "ward-record",
+            "url": "https://hospital.example/as4",
+            "signing_certificates": ["a.pem"],
+            "encryption_certificate": "b.pem",
+            "exchanges": [{"integration": "homecare", "service": {"value": "urn:demo:homecare"}, "action": "x"}],
+        }
+    )
+
+
+@pytest.mark.requirement("R83")
+def test_an_exchange_names_an_integration_and_one_of_its_types(estate: Estate):
+    """The number of the exchange is part of the field."""
+    exchanges = [_exchange(INTEGRATION), _exchange("nothing")]
+    edit(_home(estate), "as4.yaml", "as4.partner", exchanges=exchanges)
+    known = f"known: {FILES}, {INTEGRATION}"
+    _one(_home(estate), "exchanges.1.integration", "no integration is called 'nothing'", known)
+    edit(_home(estate), "as4.yaml", "as4.partner", exchanges=[_exchange(FILES, type="letter")])
+    _one(_home(estate), "exchanges.0.type", f"'letter' is no type of {FILES}")
+    edit(_home(estate), "as4.yaml", "as4.partner", exchanges=[_exchange(FILES, type="file")])
+    assert configuration(_home(estate)).all("as4.partner")["hospital"].exchanges[0].type == "file"
+
+
+def test_a_route_over_as4_leads_to_a_partner(estate: Estate):
+    """A destination that is no partner is found before anything is applied; a route to a pulling system has none."""
+    target = [{"system": "care-record"}, {"system": "ward-record", "gateway": "as4", "destination": "clinic"}]
+    path = _home(estate) / "config" / "routes.yaml"
+    documents = list(yaml.safe_load_all(path.read_text()))
+    documents[0]["to"] = target
+    path.write_text(yaml.safe_dump_all(documents, sort_keys=False))
+    found = [p for p in _problems(_home(estate)) if "clinic" in p]
+    assert len(found) == 1
+    assert "to.1.destination" in found[0] and "no as4.partner is called 'clinic'" in found[0]
+
+
+@pytest.mark.parametrize("field", ["encryption_certificate", "signing_certificates", "tls"])
+def test_a_certificate_that_is_not_there_is_named(estate: Estate, field: str):
+    """The file's name is in the reason."""
+    name = "certificates/absent.pem"
+    value: Any = {"signing_certificates": [name], "tls": {"anchors": name}}.get(field, name)
+    edit(_home(estate), "as4.yaml", "as4.partner", **{field: value})
+    assert any(name in problem and field in problem for problem in _problems(_home(estate)))
+
+
+def test_a_file_that_holds_no_certificate_is_refused(estate: Estate):
+    """Whatever stands in it."""
+    write(_home(estate) / "config" / "certificates" / "junk.pem", b"-----BEGIN CERTIFICATE-----\nx\n")
+    edit(_home(estate), "as4.yaml", "as4.partner", signing_certificates=["certificates/junk.pem"])
+    _one(_home(estate), "signing_certificates.0", "holds no certificate that can be read", "beside the documents")
+
+
+def test_a_weak_key_is_refused_before_the_first_message(estate: Estate):
+    """An RSA key below the profile's floor, in any of the fields."""
+    weak = authority().issue("Demo Weak", "both", bits=1024)
+    write(_home(estate) / "config" / "certificates" / "weak.pem", weak.certificate_pem())
+    name = "certificates/weak.pem"
+    edit(_home(estate), "as4.yaml", "as4.partner", signing_certificates=[name], encryption_certificate=name)
+    found = _problems(_home(estate))
+    assert len(found) == 2
+    assert all("an RSA key of 1024 bits; at least 2048" in problem for problem in found)
+
+
+def test_an_encryption_certificate_is_an_rsa_one(estate: Estate):
+    """This profile wraps keys with RSA-OAEP; a signing certificate may be of another kind."""
+    write(_home(estate) / "config" / "certificates" / "curve.pem", _curve())
+    edit(
+        _home(estate),
+        "as4.yaml",
+        "as4.partner",
+        signing_certificates=["certificates/curve.pem"],
+        encryption_certificate="certificates/curve.pem",
+    )
+    _one(_home(estate), "encryption_certificate", "is no RSA certificate; this profile wraps keys with RSA-OAEP")
+
+
+def _curve() -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Demo Curve")])
+    at = authority().at
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(at - timedelta(days=1))
+        .not_valid_after(at + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+        .public_bytes(serialization.Encoding.PEM)
+    )
+
+
+def test_revocation_lists_are_read_when_they_are_configured(estate: Estate):
+    """A list that is there and readable passes; an unreadable or absent one is named."""
+    folder = _home(estate) / "config" / "certificates"
+    write(folder / "good.crl", authority().revocation_list([]))
+    write(folder / "junk.crl", b"junk")
+    write(folder / "ca.pem", authority().pem())
+    chain = {
+        "signing_certificates": [],
+        "anchors": ["certificates/ca.pem"],
+        "signing_subject": "Demo Hospital signing",
+        "tls": {},
+    }
+    edit(_home(estate), "as4.yaml", "as4.partner", **chain, revocation_lists=["certificates/good.crl"])
+    assert configuration(_home(estate)).all("as4.partner")["hospital"].tls.anchors is None
+    edit(_home(estate), "as4.yaml", "as4.partner", revocation_lists=["certificates/good.crl", "certificates/junk.crl"])
+    _one(_home(estate), "revocation_lists.1", "is no revocation list that can be read")
+
+
+def test_a_revocation_list_that_is_missing_is_named():
+    """Also in a version whose files were lost."""
+    partner = _partner_alone().model_copy(update={"revocation_lists": ("gone.crl",)})
+    problems = list(checks.check(Configuration({"as4.partner": {partner.id: partner}})))
+    cause = "'gone.crl' is no revocation list that can be read"
+    assert Problem("as4.partner", "hospital", "revocation_lists.0", cause) in problems
+
+
+def test_two_partners_cannot_share_an_identifier(estate: Estate):
+    """Who sent a message would be decided by chance; the first one is named."""
+    _add(_home(estate), "as4.yaml", "as4.partner", id="hospital-again")
+    _one(
+        _home(estate), "party_id", "is the same as that of as4.partner hospital", "put both exchanges into one partner"
+    )
+
+
+def test_the_same_identifier_under_another_type_is_another_partner(estate: Estate):
+    """Value and type together are the name."""
+    _add(_home(estate), "as4.yaml", "as4.partner", id="clinic", party_id={"value": "demo-hospital", "type": "urn:b"})
+    assert set(configuration(_home(estate)).all("as4.partner")) == {"hospital", "clinic"}
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", sorted(CATALOGUE))
+def test_every_catalogued_code_is_explained(code: str):
+    """Its short description and what it means."""
+    row = CATALOGUE[code]
+    assert checks.explain(code).startswith(f"{row.short_description}: {row.meaning}")
+
+
+@pytest.mark.parametrize(
+    "code", ["connect", "tls", "timeout", "closed", "send", "answer", "no-partner", "no-exchange", "cannot-be-sent"]
+)
+def test_what_ends_an_attempt_without_an_answer_is_explained(code: str):
+    """The gateway's own words say what to change."""
+    assert checks.explain(code)
+
+
+def test_an_explanation_ends_in_something_to_do():
+    """Where we know what to do."""
+    assert "What to do: compare the certificate" in checks.explain("EBMS:0101")
+    assert "What to do" not in checks.explain("EBMS:0031")
+
+
+def test_a_code_of_somebody_else_is_left_to_them():
+    """Nothing is said of what is not this gateway's."""
+    assert checks.explain("residual") == ""
