@@ -79,13 +79,17 @@ class Neighbour:
                 f"signed with the certificate of {theirs!r}, agreed is {wanted!r}",
                 "compare the partner's signing_certificates with what they sign with now",
             )
+        good, refusal = [], None
         for certificate in found:
             try:
                 check_dates(certificate, at)
                 check_usage(certificate)
-            except Untrusted as error:
-                raise _no(error.cause, error.remedy) from None
-        return found
+                good.append(certificate)
+            except Untrusted as error:  # a renewed certificate over the same key may stand beside it
+                refusal = error
+        if refusal is not None and not good:
+            raise _no(refusal.cause, refusal.remedy)
+        return good
 
     def _check(self, chain: Sequence[x509.Certificate], at: Micros) -> None:
         assert self.trust is not None
