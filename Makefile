@@ -1,6 +1,6 @@
 # The verbs people and CI share. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint cover bench crash interop fuzz docs clean
+.PHONY: help demo test lint cover bench crash faults interop fuzz docs clean
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do command -v $$p >/dev/null 2>&1 && $$p -c 'import sys,venv;sys.exit(sys.version_info<(3,11))' 2>/dev/null && echo $$p && break; done)
 WORKERS ?= 2
 ROUNDS ?= 20
@@ -42,6 +42,9 @@ bench: .venv/ready  ## every benchmark, as ratios taken in one run
 
 crash: .venv/ready  ## kill nodes under load and compare the books (ROUNDS=n)
 	$(VENV)/python -m conformance.crash --rounds $(ROUNDS)
+
+faults: .venv/ready  ## make faults on purpose and show how each is explained; writes docs/how-to/explain-a-refusal.md
+	$(VENV)/python -W ignore::UserWarning -m conformance.faults --page docs/how-to/explain-a-refusal.md
 
 interop: .venv/ready  ## live peers of other makers
 	@echo "No live peers are set up yet: conformance against other products comes with the next AS4 work."; exit 2

@@ -93,16 +93,17 @@ class Estate:
 
     # -- making
 
-    def make(self) -> None:
-        """Write both homes anew: keys, certificates, documents, ``node.yaml``."""
+    def make(self) -> Authority:
+        """Write both homes anew: keys, certificates, documents, ``node.yaml``; gives the authority behind the keys."""
         for one in self.both:
             shutil.rmtree(one.home, ignore_errors=True)
         authority = Authority("Stafet Demo CA", self.at, bits=self.bits)
         for one in self.both:
             self._keys(one, authority)
         for one in self.both:
-            self._documents(one, authority)
+            self.write_documents(one, authority)
             self._node(one)
+        return authority
 
     def _keys(self, one: Organisation, authority: Authority) -> None:
         keys = one.home / "keys"
@@ -123,7 +124,8 @@ class Estate:
             for reader in self.both:
                 write(reader.home / "config" / "certificates" / f"{one.name}-{name}.pem", identity.certificate_pem())
 
-    def _documents(self, one: Organisation, authority: Authority) -> None:
+    def write_documents(self, one: Organisation, authority: Authority) -> None:
+        """Write an organisation's configuration directory as it was agreed."""
         config = one.home / "config"
         write(config / "certificates" / "demo-ca.pem", authority.pem())
         write(one.home / "client-anchors.pem", authority.pem())

@@ -85,10 +85,12 @@ def code(name: str, ask_gateways: Callable[[str], str]) -> str:
     return CODES.get(name, "") or ask_gateways(name)
 
 
-def standing(state: str, last_code: str, last_reason: str, ask_gateways: Callable[[str], str]) -> list[str]:
-    """Where a delivery stands and why, as sentences."""
+def standing(
+    state: str, last_code: str, last_reason: str, ask_gateways: Callable[[str], str], *, pulled: bool = False
+) -> list[str]:
+    """Where a delivery stands and why, as sentences; ``pulled`` when the receiving system comes for it itself."""
     said = {
-        "ready": "it waits for its next attempt",
+        "ready": "it waits until the system takes it" if pulled else "it waits for its next attempt",
         "awaiting": "the far side has taken it; its receipt is awaited",
         "held": "it is held until somebody says `stafet resend`",
         "delivered": "it is delivered; nothing is left to do",

@@ -101,8 +101,10 @@ def explanation(connection: Connection, found: Journey, catalogue: Catalogue) ->
         if line.event == "refused" and line.facts.get("reference"):
             sentences += _refusal(line, catalogue)
     for one in found.deliveries:
-        sentences.append(f"to {one.receiver}: " + words.standing(one.state, "", "", catalogue.explain)[0])
-        sentences += words.standing(one.state, one.last_code, one.last_reason, catalogue.explain)[1:]
+        first, *more = words.standing(
+            one.state, one.last_code, one.last_reason, catalogue.explain, pulled=not one.gateway
+        )
+        sentences += [f"to {one.receiver}: {first}", *more]
     if found.parcel:
         sentences += _routing(connection, found, catalogue)
     return sentences

@@ -33,16 +33,19 @@ _REMEDIES: Final = {
     "EBMS:0302": "the receipt does not match what was sent: their receipt must repeat every digest and be signed"
     " with the agreed certificate",
     "EBMS:0303": "the attachment says it is gzip but does not unpack; check the sender's compression",
-    "connect": "nothing listens at the partner's url, or a firewall is between: compare url and port",
-    "tls": "the TLS certificate is not trusted: compare tls.anchors with the issuer of the server's certificate,"
+    "connect": "nothing listens at the partner's url, or a firewall is between. What to do: compare url and port",
+    "tls": "the TLS certificate is not trusted. What to do: compare tls.anchors with the issuer of the server's certificate,"
     " and the host name",
-    "timeout": "they took the connection but did not answer in time; ask their operator",
-    "closed": "they closed the connection before answering; their log says why",
-    "answer": "what they answered is far longer than a receipt: check that the partner's url is their AS4 endpoint",
+    "timeout": "they took the connection but did not answer in time. What to do: ask their operator",
+    "closed": "they closed the connection before answering. What to do: ask their operator; their log says why",
+    "answer": "what they answered is far longer than a receipt. What to do: check that the partner's url is their AS4 endpoint",
     "send": "the connection broke while sending; it is tried again",
-    "no-partner": "add an as4.partner document of that id, or correct the route's destination",
-    "no-exchange": "add an exchange with direction send or both for this integration to the partner's file",
-    "cannot-be-sent": "the reason names the field that cannot be written into a header",
+    "no-partner": "the route leads to a partner that is not there. What to do: add an as4.partner document of that id,"
+    " or correct the route's destination",
+    "no-exchange": "the partner's file does not say how this is sent. What to do: add an exchange with direction send or"
+    " both for this integration",
+    "cannot-be-sent": "the header cannot hold what the parcel says. What to do: correct the field that the reason names,"
+    " and send anew",
 }
 
 
@@ -60,11 +63,12 @@ def check(configuration: Configuration) -> Iterable[Problem]:
     for partner in configuration.all("as4.partner").values():
         yield from _references(configuration, partner)
         yield from _certificates(configuration, partner)
+    known = ", ".join(sorted(configuration.all("as4.partner"))) or "there are none"
     for route in configuration.all("route").values():
         for index, target in enumerate(route.to):
             if target.gateway == "as4" and target.destination not in configuration.all("as4.partner"):
-                where = f"to.{index}.destination"
-                yield Problem("route", route.id, where, f"no as4.partner is called {target.destination!r}")
+                cause = f"no as4.partner is called {target.destination!r}"
+                yield Problem("route", route.id, f"to.{index}.destination", cause, f"known: {known}")
     yield from _ambiguous(configuration)
 
 

@@ -114,7 +114,8 @@ class Reception:
         try:
             (acceptance,) = await self._kernel.accept(judged.item)
         except (NotAllowed, TooLarge) as error:
-            raise _error(judged, str(error), "the receiver's service agreements or limits do not allow it") from None
+            remedy = "have the receiver change that agreement or limit, or send what it allows"
+            raise _error(judged, str(error), remedy) from None
         failpoint.reach("before-answer")
         if acceptance.judgement is Judgement.NEW:
             return Answer(200, judged.receipt)

@@ -65,3 +65,9 @@ def test_every_state_is_said(state: State):
 def test_an_unknown_state_or_code_is_shown_as_it_is():
     """What is not known is not dressed up."""
     assert explain.standing("odd", "x", "y", lambda code: "") == ["odd", "last word: x: y"]
+
+
+def test_what_waits_in_a_mailbox_is_not_attempted():
+    """A delivery that its receiver pulls waits for the receiver, not for us."""
+    assert explain.standing("ready", "", "", lambda code: "", pulled=True) == ["it waits until the system takes it"]
+    assert explain.standing("ready", "", "", lambda code: "") == ["it waits for its next attempt"]

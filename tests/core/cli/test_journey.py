@@ -45,7 +45,7 @@ def test_it_is_found_by_every_name_it_has(applied: Call, parcel: str):
 def test_an_explanation_says_which_route_and_why_not_the_others(applied: Call, parcel: str):
     """Standing and routing, each in a sentence."""
     said = applied("explain", parcel).out
-    assert "it waits for its next attempt" in said
+    assert "it waits until the system takes it" in said
     assert "route to-receiver: matched" in said
 
 

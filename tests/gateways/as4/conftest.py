@@ -36,7 +36,7 @@ class CopiedEstate(Estate):
             shutil.copytree(self.template / one.name / folder, one.home / folder)
         anchor = _Anchor((self.municipality.home / "config" / "certificates" / "demo-ca.pem").read_bytes())
         for one in self.both:
-            self._documents(one, anchor)  # type: ignore[arg-type]
+            self.write_documents(one, anchor)  # type: ignore[arg-type]
             self._node(one)
             write(one.home / "client-anchors.pem", anchor.pem())
 
