@@ -179,12 +179,7 @@ class Dispatcher:
         if result.settled is not None:
             self._runtime.on_settled(result.settled.delivery)
         if outcome.spent and result.settled is not None and result.settled.after not in OPEN_STATES:
-            self._runtime.bulk.submit(self._delete, outcome.spent)
-
-    def _delete(self, objects: tuple[str, ...]) -> None:
-        with self._runtime.deleting:
-            for name in objects:
-                self._runtime.store.delete(name)
+            self._runtime.delete_later(outcome.spent)
 
     async def _renew(self) -> None:
         """Hold on to leases whose work takes long."""

@@ -127,10 +127,28 @@ class NodeKernel:
     async def accept(self, *items: Item) -> Sequence[Acceptance]:
         """Store all in one transaction; each is judged alone. Raises `Refused` before anything is stored."""
         configuration = self._runtime.configuration
-        prepared = [self._prepare(configuration, item) for item in items]
+        prepared: list[Accept] = []
+        try:
+            for item in items:
+                prepared.append(self._prepare(configuration, item))
+        except BaseException:  # whichever item is refused, none is stored, and the room kept for others is free again
+            for accept in prepared:
+                if accept.owner:
+                    self._runtime.at_once.give_back()
+            raise
         judged = await self._commit(prepared)
+        self._spread(prepared, judged)
+        for answer in judged:
+            if isinstance(answer, BaseException):
+                raise answer
+        return [answer for answer in judged if isinstance(answer, Acceptance)]
+
+    def _spread(self, prepared: Sequence[Accept], judged: Sequence[Acceptance | BaseException]) -> None:
+        """Begin or announce what is new, and forget the octets of what is not."""
         mail: set[str] = set()
         for accept, acceptance in zip(prepared, judged, strict=True):
+            if isinstance(acceptance, BaseException):
+                continue
             self._runtime.metrics.accepted.labels(self._gateway, acceptance.judgement.value).inc()
             if acceptance.judgement is Judgement.NEW:
                 mail.update(d.receiver for d in accept.deliveries if not d.gateway)
@@ -141,10 +159,10 @@ class NodeKernel:
             else:
                 if accept.owner:
                     self._runtime.at_once.give_back()
-                await self._discard(accept.item.parcel)
+                # The octets of a repetition or a conflict are nobody's.
+                self._runtime.delete_later([p.object_id for p in accept.item.parcel.payloads if p.object_id])
         if mail:
             self._runtime.on_mail(sorted(mail))
-        return judged
 
     async def _one(self, accept: Accept) -> Acceptance:
         try:
@@ -155,22 +173,20 @@ class NodeKernel:
             raise
         return judged
 
-    async def _commit(self, prepared: Sequence[Accept]) -> Sequence[Acceptance]:
-        """Submit all, wait for all."""
+    async def _commit(self, prepared: Sequence[Accept]) -> Sequence[Acceptance | BaseException]:
+        """Submit all, wait for all; one that fails keeps none of its neighbours from what comes next."""
         if len(prepared) == 1:
             return [await self._one(prepared[0])]
-        judged: list[Acceptance | BaseException] = await asyncio.gather(
-            *(self._one(one) for one in prepared), return_exceptions=True
-        )
-        failures = [one for one in judged if isinstance(one, BaseException)]
-        if failures:
-            raise failures[0]
-        return [one for one in judged if not isinstance(one, BaseException)]
+        return await asyncio.gather(*(self._one(one) for one in prepared), return_exceptions=True)
 
     def _prepare(self, configuration: Configuration, item: Item) -> Accept:
         parcel, now = item.parcel, self.clock.now()
         agreement = check_allowed(configuration, parcel, now)
         decision = decide(configuration, parcel, now)
+        sealed = None
+        if parcel.description.subjects:
+            context = b"subjects/" + parcel.id.encode()
+            sealed = seal(self.data_key(parcel), json.dumps(parcel.description.subjects).encode(), context)
         # A delivery that this node can attempt at once is born under its lease: one command less in the ledger.
         direct = len(decision.targets) == 1 and bool(decision.targets[0].gateway) and self._runtime.at_once.take()
         until = now + limits.LEASE if direct else None
@@ -184,7 +200,8 @@ class NodeKernel:
             "version": configuration.number,
             "route": decision.route,
             "receivers": [d.receiver for d in made],
-            "payloads": [[p.name, p.size, p.sha256.hex()] for p in parcel.payloads],
+            # Not the names of files: the trace is for ever, and people name files after people.
+            "payloads": [[p.media_type, p.size, p.sha256.hex()] for p in parcel.payloads],
             **item.note,
         }
         alarm = None
@@ -192,23 +209,7 @@ class NodeKernel:
             facts["cause"] = decision.cause
             text = f"parcel {parcel.id} lies in the residual mailbox: {decision.cause}"
             alarm = Alarm(new_id(now), now, "residual", text, parcel.id)
-        sealed = None
-        if parcel.description.subjects:
-            context = b"subjects/" + parcel.id.encode()
-            sealed = seal(self.data_key(parcel), json.dumps(parcel.description.subjects).encode(), context)
         return Accept(item, made, self._gateway, sealed, facts, alarm, self._runtime.boot if direct else "")
-
-    async def _discard(self, parcel: Parcel) -> None:
-        """Remove the objects of a parcel that turned out to be a repetition or a conflict."""
-        objects = [p.object_id for p in parcel.payloads if p.object_id]
-        if objects:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._runtime.bulk, self._delete, objects)
-
-    def _delete(self, objects: Sequence[str]) -> None:
-        with self._runtime.deleting:
-            for name in objects:
-                self._runtime.store.delete(name)
 
     async def recall(self, key: Key) -> Answered | None:
         """What was once answered under this key."""

@@ -275,7 +275,7 @@ class Node:
         days = {i.id: i.retention_days for i in runtime.configuration.all("integration").values()}
         default = limits.RETENTION // DAY
         while objects := await runtime.do(commands.CALL, commands.Call(retention.expire, (days, default, now))):
-            await asyncio.to_thread(self._delete, objects)
+            await asyncio.to_thread(runtime.delete, objects)
         await runtime.do(commands.CALL, commands.Call(parcels.forget_keys, (now - limits.KEY_WINDOW,)))
         await runtime.read(self._sweep)
         within = {i.id: int(i.receipt_within * SECOND) for i in runtime.configuration.all("integration").values()}
@@ -286,11 +286,6 @@ class Node:
     def _sweep(self, connection: Connection) -> int:
         with self.runtime.deleting:
             return retention.sweep(connection, self.runtime.store, self.runtime.clock.now())
-
-    def _delete(self, objects: list[str]) -> None:
-        with self.runtime.deleting:
-            for name in objects:
-                self.runtime.store.delete(name)
 
 
 def _execute(connection: Connection, statement: Any) -> None:

@@ -134,6 +134,8 @@ class Runtime:
         """Told of every delivery that has moved by an attempt, from the writer's thread, after the commit."""
         self.deleting = threading.Lock()
         """Held by whoever deletes objects; a backup holds it while it copies."""
+        self.deletions = ThreadPoolExecutor(1, "delete")
+        """A thread of its own: while a backup pauses deletion, nothing else may wait for it."""
         self.bulk = ThreadPoolExecutor(4, "bulk")
         self.private = ThreadPoolExecutor(2, "private-key")
         self.reading = ThreadPoolExecutor(2, "ledger-read")
@@ -165,7 +167,7 @@ class Runtime:
     def close(self) -> None:
         """Commit what waits and let go of everything."""
         self.writer.close()
-        for pool in (self.bulk, self.private, self.reading):
+        for pool in (self.deletions, self.bulk, self.private, self.reading):
             pool.shutdown(wait=True)
         self.engine.dispose()
         self.reader.dispose()
@@ -185,6 +187,17 @@ class Runtime:
         """Run a query here and now."""
         with self.reader.connect() as connection:
             return function(connection, *arguments)
+
+    def delete(self, objects: Sequence[str]) -> None:
+        """Delete objects, as soon as no backup is being made."""
+        with self.deleting:
+            for name in objects:
+                self.store.delete(name)
+
+    def delete_later(self, objects: Sequence[str]) -> None:
+        """The same without waiting for it; what a crash leaves is swept as unreferenced."""
+        if objects:
+            self.deletions.submit(self.delete, objects)
 
     def identity(self, name: str) -> Identity:
         """A private key by name, read once. Raises `Fatal`."""
