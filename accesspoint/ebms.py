@@ -115,7 +115,8 @@ class Signal:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 _URI: Final = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:\S+$")
-_TIME: Final = re.compile(r"^-?\d{4,}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?$")
+_CID: Final = re.compile("cid:[^\t\n\r ]+")
+_TIME: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)?", re.ASCII)
 
 
 def _e(local: str) -> str:
@@ -146,6 +147,11 @@ class _Children:
             raise _wrong(f"{self.path}/{local}", "is missing or out of order")
         return found
 
+    def extensions(self) -> None:
+        """Elements of other namespaces at the end, where the schema leaves room for them. They say nothing to us."""
+        while self._at < len(self._items) and etree.QName(self._items[self._at]).namespace not in (EB, None):
+            self._at += 1
+
     def end(self) -> None:
         if self._at < len(self._items):
             name = etree.QName(self._items[self._at]).localname
@@ -170,14 +176,15 @@ def _typed(element: Element, path: str) -> Typed:
 
 def parse_time(value: str, path: str) -> int:
     """An xs:dateTime as UTC microseconds; a missing zone counts as UTC. Raises 0009 naming ``path``."""
-    if not _TIME.match(value):
+    found = _TIME.fullmatch(value)
+    if found is None:
         raise _wrong(path, "is not a date and time")
-    head, fraction, zone = re.match(r"^([^.Z+]*?)(\.\d+)?(Z|[+-]\d\d:\d\d)?$", value).groups()  # type: ignore[union-attr]
+    head, fraction, zone = found.groups()
     try:
         moment = datetime.fromisoformat(head + (zone or "Z").replace("Z", "+00:00")).astimezone(UTC)
     except (ValueError, OverflowError):
         raise _wrong(path, "is not a date and time") from None
-    micros = int(((fraction or ".0")[1:] + "000000")[:6])
+    micros = int(((fraction or "") + "000000")[:6])
     return int(moment.timestamp()) * 1_000_000 + micros
 
 
@@ -233,10 +240,10 @@ def _part(element: Element) -> PartInfo:
     properties = _properties(children.maybe("PartProperties"), f"{path}/PartProperties")
     children.end()
     href = element.get("href")
-    href = " ".join(href.split()) if href is not None else None
+    href = href.strip("\t\n\r ") if href is not None else None
     if href is None or href.startswith("#"):
         return PartInfo(None, properties)
-    if not href.startswith("cid:") or href == "cid:" or " " in href:
+    if not _CID.fullmatch(href):
         raise _wrong(
             f"{path}/@href", "is not a cid: reference; external payloads are not fetched", EXTERNAL_PAYLOAD_ERROR
         )
@@ -294,6 +301,8 @@ def _signal(element: Element) -> Signal:
     message_id, timestamp, reference = _info(children.one("MessageInfo"), "MessageInfo")
     pull, receipt = children.maybe("PullRequest"), children.maybe("Receipt")
     errors = tuple(children.many("Error"))
+    children.extensions()
+    children.end()
     if (pull is not None) + (receipt is not None) + bool(errors) != 1:
         raise _wrong("SignalMessage", "is not exactly one of PullRequest, Receipt and Error", FEATURE_NOT_SUPPORTED)
     if receipt is not None and not len(receipt):
@@ -316,15 +325,14 @@ def parse_messaging(envelope: Envelope) -> UserMessage | Signal:
     if not units:
         raise _wrong("Messaging", "is empty")
     tags = [unit.tag for unit in units]
+    if set(tags) - {_e("UserMessage"), _e("SignalMessage")}:
+        raise _wrong("Messaging", "holds an element that is no message unit")
     if tags != sorted(tags):  # "SignalMessage" sorts before "UserMessage", as the schema wants it
         raise _wrong("Messaging", "has a SignalMessage after a UserMessage")
     if tags == [_e("UserMessage")]:
         return _user_message(units[0])
     if tags == [_e("SignalMessage")]:
         return _signal(units[0])
-    known = {_e("UserMessage"), _e("SignalMessage")}
-    if set(tags) - known:
-        raise _wrong("Messaging", "holds an element that is no message unit")
     if tags.count(_e("UserMessage")) > 1:
         raise _wrong("Messaging", "holds more than one UserMessage", VALUE_INCONSISTENT)
     raise _wrong("Messaging", "bundles several message units", FEATURE_NOT_SUPPORTED)
@@ -358,6 +366,20 @@ def _element(name: str, value: Typed | str | None) -> bytes:
     return b"<eb:%s%s>%s</eb:%s>" % (name.encode(), kind, content, name.encode())
 
 
+def _agreement_xml(agreement: Typed | None, pmode: str | None) -> bytes:
+    if pmode is None:
+        return _element("AgreementRef", agreement)
+    if agreement is None:
+        raise ValueError("a pmode is named inside an agreement; there is none")
+    kind = b' type="%s"' % attribute(agreement.type) if agreement.type else b""
+    return b'<eb:AgreementRef pmode="%s"%s>%s</eb:AgreementRef>' % (attribute(pmode), kind, text(agreement.value))
+
+
+def _part_xml(part: PartInfo) -> bytes:
+    href = b' href="cid:%s"' % attribute(part.cid) if part.cid is not None else b""
+    return b"<eb:PartInfo%s>%s</eb:PartInfo>" % (href, _properties_xml(b"PartProperties", part.properties))
+
+
 def _property_xml(item: Property) -> bytes:
     kind = b' type="%s"' % attribute(item.type) if item.type else b""
     return b'<eb:Property name="%s"%s>%s</eb:Property>' % (attribute(item.name), kind, text(item.value))
@@ -378,13 +400,9 @@ def _info_xml(message_id: str, timestamp: int, reference: str | None) -> bytes:
 
 
 def user_message_xml(message: UserMessage, wsu_id: str) -> bytes:
-    """``eb:Messaging`` with this user message, as exclusive canonical octets."""
+    """``eb:Messaging`` with this user message, as exclusive canonical octets. Raises `ValueError` for what has no place there."""
     mpc = b' mpc="%s"' % attribute(message.mpc) if message.mpc != DEFAULT_MPC else b""
-    parts = b"".join(
-        b'<eb:PartInfo href="cid:%s">%s</eb:PartInfo>'
-        % (attribute(part.cid or ""), _properties_xml(b"PartProperties", part.properties))
-        for part in message.parts
-    )
+    parts = b"".join(map(_part_xml, message.parts))
     return b"".join(
         (
             _MESSAGING % attribute(wsu_id),
@@ -397,7 +415,7 @@ def user_message_xml(message: UserMessage, wsu_id: str) -> bytes:
             _element("PartyId", message.to.id),
             _element("Role", message.to.role),
             b"</eb:To></eb:PartyInfo><eb:CollaborationInfo>",
-            _element("AgreementRef", message.agreement),
+            _agreement_xml(message.agreement, message.pmode),
             _element("Service", message.service),
             _element("Action", message.action),
             _element("ConversationId", message.conversation_id),
