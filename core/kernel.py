@@ -24,7 +24,7 @@ from core.clock import SECOND, Micros
 from core.commands import Answer, Freeze, Settlement, SettlementResult, Work
 from core.config import Configuration
 from core.delivery import Delivery, Event, Frozen, State
-from core.errors import NotAllowed, StaleLease, TooLarge
+from core.errors import NotAllowed, Refused, StaleLease, TooLarge
 from core.gateway import Answered, Keeper, Lease, Staging
 from core.keys import seal
 from core.ledger import deliveries as queue
@@ -135,6 +135,8 @@ class NodeKernel:
             for accept in prepared:
                 if accept.owner:
                     self._runtime.at_once.give_back()
+            for item in items:
+                self._forget(item.parcel)
             raise
         judged = await self._commit(prepared)
         self._spread(prepared, judged)
@@ -159,19 +161,24 @@ class NodeKernel:
             else:
                 if accept.owner:
                     self._runtime.at_once.give_back()
-                # The octets of a repetition or a conflict are nobody's.
-                self._runtime.delete_later([p.object_id for p in accept.item.parcel.payloads if p.object_id])
+                self._forget(accept.item.parcel)
         if mail:
             self._runtime.on_mail(sorted(mail))
 
     async def _one(self, accept: Accept) -> Acceptance:
         try:
             judged: Acceptance = await self._runtime.do(commands.ACCEPT, accept)
-        except BaseException:  # not stored, or nobody waits any more: the room is not needed
+        except BaseException as error:  # not stored, or nobody waits any more: the room is not needed
             if accept.owner:
                 self._runtime.at_once.give_back()
+            if isinstance(error, Refused):
+                self._forget(accept.item.parcel)
             raise
         return judged
+
+    def _forget(self, parcel: Parcel) -> None:
+        """The octets of what is refused, a repetition or a conflict are nobody's: a flood of it must not fill the disk."""
+        self._runtime.delete_later([p.object_id for p in parcel.payloads if p.object_id])
 
     async def _commit(self, prepared: Sequence[Accept]) -> Sequence[Acceptance | BaseException]:
         """Submit all, wait for all; one that fails keeps none of its neighbours from what comes next."""

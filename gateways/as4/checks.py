@@ -33,6 +33,12 @@ _REMEDIES: Final = {
     "EBMS:0302": "the receipt does not match what was sent: their receipt must repeat every digest and be signed"
     " with the agreed certificate",
     "EBMS:0303": "the attachment says it is gzip but does not unpack; check the sender's compression",
+    "EBMS:4001": "they have had this message before, and do not repeat their receipt: ask their operator whether it arrived"
+    " before you resend it",
+    "SOAP Received": "they answered with a SOAP fault and no ebMS error: their server failed before it read the message; the"
+    " reason is theirs",
+    "SOAP VersionMismatch": "AS4 is SOAP 1.2; the sender used another version, or this is no AS4 endpoint",
+    "SOAP MustUnderstand": "the sender demands an extension that is not supported here; the reason names its header entry",
     "connect": "nothing listens at the partner's url, or a firewall is between. What to do: compare url and port",
     "tls": "the TLS certificate is not trusted. What to do: compare tls.anchors with the issuer of the server's certificate,"
     " and the host name",

@@ -31,7 +31,7 @@ from core.clock import SECOND
 from core.config import Configuration
 from core.errors import NotAllowed, Overloaded, TooLarge
 from core.gateway import Kernel, Sink, Staging
-from core.parcel import Item, Judgement, Key, Parcel
+from core.parcel import Item, Judgement, Key, Parcel, Payload
 from gateways.as4.mapping import description, facts, payload_name
 from gateways.as4.partners import Neighbour, Partners, signer
 from gateways.as4.workers import Workers
@@ -85,6 +85,8 @@ class Reception:
             staging.abort()
             facts = {"cause": fault.reason, "peer": incoming.peer}
             await self._kernel.refusal(f"fault from {incoming.peer}", f"SOAP {fault.code}", facts)
+            if fault.code == "Received":
+                fault = SoapFault("Sender", "a fault is taken only as the answer to a message")
             return Answer(500, fault_envelope(fault))
         except Overloaded as error:
             staging.abort()
@@ -109,6 +111,7 @@ class Reception:
 
     async def _accept(self, reception: _Message, judged: _Judged) -> Answer:
         if judged.item is None:
+            reception.forget()
             return Answer(200, judged.receipt)
         failpoint.reach("before-accept")
         try:
@@ -131,7 +134,9 @@ class Reception:
     async def _refuse(self, reception: _Message, error: EbmsError, incoming: Incoming) -> Answer:
         """Remember why, and answer with a signed error."""
         message = reception.receiver.message if reception.receiver else None
-        reference = error.ref_to_message_id or (message.message_id if message else f"message from {incoming.peer}")
+        if message is not None:
+            error.ref_to_message_id = error.ref_to_message_id or message.message_id
+        reference = error.ref_to_message_id or f"message from {incoming.peer}"
         facts = {"field": error.field, "cause": error.cause, "remedy": error.remedy, "peer": incoming.peer}
         if message is not None:
             facts["from"] = str(message.from_.id)
@@ -151,7 +156,7 @@ def _error(judged: _Judged, cause: str, remedy: str, *, field: str = "message") 
 
 
 class _Message:
-    """One message while it comes in. Everything but the constructor and `begin` blocks and runs in a thread."""
+    """One message while it comes in. Everything but the constructor, `begin` and `forget` blocks and runs in a thread."""
 
     def __init__(
         self, kernel: Kernel, staging: Staging, partners: Partners, configuration: Configuration, peer: str
@@ -168,6 +173,10 @@ class _Message:
     def _new_sink(self, info: PartInfo, _pmode: PMode) -> Sink:
         sink = self._sinks[info] = self._staging.sink()
         return sink
+
+    def forget(self) -> None:
+        """Nothing of it is kept: a ping's payloads are nobody's."""
+        self._staging.abort()
 
     def feed(self, octets: bytes) -> None:
         """The next octets."""
@@ -211,15 +220,19 @@ class _Message:
     def _item(self, said: Accepted, neighbour: Neighbour, receipt: bytes) -> Item:
         exchange = neighbour.by_pmode[said.pmode.id]
         integration = self._configuration.all("integration")[exchange.integration]
+        names = [payload_name(part.info, index) for index, part in enumerate(said.parts)]
+        expected = tuple(Payload(n, p.media_type, p.size, p.sha256) for n, p in zip(names, said.parts, strict=True))
+        # Before anything is durable: a header that the kernel does not take is refused, and leaves nothing.
+        described = description(said, neighbour.partner, exchange, integration, expected)
         payloads = tuple(
-            self._sinks[part.info].finish(name=payload_name(part.info, index), media_type=part.media_type)
-            for index, part in enumerate(said.parts)
+            self._sinks[part.info].finish(name=name, media_type=part.media_type)
+            for name, part in zip(names, said.parts, strict=True)
         )
         parcel = Parcel(
             self._staging.parcel_id,
             neighbour.partner.system,
             exchange.integration,
-            description(said, neighbour.partner, exchange, integration, payloads),
+            described,
             payloads,
             self._kernel.clock.now(),
             self._staging.key_id,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -174,8 +174,9 @@ class OtherSender:
         pmode: PMode | None = None,
         properties: tuple[ebms.Property, ...] = (),
         conversation: str = "conversation-1",
+        prepare: Callable[[bytes], bytes] = compress,
     ) -> Sent:
-        """A message built afresh; signed by ``identity``, under ``pmode``."""
+        """A message built afresh; signed by ``identity``, under ``pmode``; ``prepare`` is called compression."""
         pmode, identity = pmode or self.pmode, identity or self.identity
         if ping:
             service, action = ebms.Typed(names.TEST_SERVICE), names.TEST_ACTION
@@ -194,16 +195,17 @@ class OtherSender:
             pmode.mpc,
             properties,
         )
-        bodies = [compress(octets) for octets in payloads]
+        bodies = [prepare(octets) for octets in payloads]
         parts = [
             outbound.Part(outbound.new_cid(), "application/json", True, len(b), hashlib.sha256(b).digest())
             for b in bodies
         ]
-        message = outbound.build(pmode, header, parts, identity.certificate, _sign(identity))
+        message = outbound.build(pmode, header, parts, identity.certificate, sign_with(identity))
         return Sent(message, message.whole(bodies), pmode)
 
 
-def _sign(identity: Identity) -> outbound.Sign:
+def sign_with(identity: Identity) -> outbound.Sign:
+    """The private-key operation of an identity."""
     return signer(identity)  # type: ignore[arg-type]
 
 
