@@ -44,6 +44,8 @@ GZIP_RATIO_FLOOR: Final = 64 * 1024 * 1024
 GZIP_MEMBERS: Final = 1024
 #: Octets of an XML part that must be canonicalised before it is digested: it needs the whole tree.
 CANONICAL_PART: Final = 16 * 1024 * 1024
+#: Attributes on one element of any XML that is canonicalised: sorting them takes the square of their number.
+CANONICAL_ATTRIBUTES: Final = 1024
 #: Smallest RSA modulus in bits that is believed.
 RSA_BITS: Final = 2048
 #: Octets of an answer to a message we sent: a signal, never a payload.
