@@ -15,11 +15,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-import cel
 from pydantic import Field, StringConstraints, field_validator
 
 from core import limits
-from core.description import Description
+from core.condition import compiled, evaluate, facts
+from core.description import Description, Priority, Sensitivity
 from core.system import RESIDUAL, Document, Name
 
 
@@ -32,8 +32,8 @@ class Match(Document):
     receiver: str | None = None
     """The intended receiving system."""
     function: str | None = None
-    priority: str | None = None
-    sensitivity: str | None = None
+    priority: Priority | None = None
+    sensitivity: Sensitivity | None = None
     classification: Annotated[dict[str, str], Field(default_factory=dict, max_length=limits.DESCRIPTION_ITEMS)]
     """Scheme → code; every named one must be among the parcel's."""
 
@@ -57,20 +57,15 @@ class Route(Document):
     integration: Name | None = None
     match: Match = Field(default_factory=lambda: Match.model_validate({}))
     when: Annotated[str, StringConstraints(max_length=limits.CONDITION_SIZE)] = ""
-    """A CEL condition over ``parcel``, as ``parcel.size < 1000000 && parcel.attributes['x'] == 'y'``."""
+    """A CEL condition over ``parcel``, as ``parcel.size < 1000000 && parcel.version in ['1', '2']``. Ask whether an attribute is
+    there before asking for it: ``'x' in parcel.attributes && parcel.attributes['x'] == 'y'``."""
     to: Annotated[tuple[Target, ...], Field(min_length=1, max_length=100)]
 
     @field_validator("when")
     @classmethod
     def _compiles(cls, value: str) -> str:
         if value:
-            try:
-                program = cel.compile(value)
-            except ValueError as error:
-                raise ValueError(f"not a CEL condition: {str(error).splitlines()[0]}") from None
-            unknown = set(program.variables()) - {"parcel"} if callable(program.variables) else set()
-            if unknown:
-                raise ValueError(f"knows nothing called {sorted(unknown)[0]!r}; conditions speak of parcel")
+            compiled(value)
         return value
 
 
@@ -97,16 +92,6 @@ _RESIDUAL = (Target(system=RESIDUAL),)
 _EQUALITIES = ("receiver", "function", "type", "sender", "version", "priority", "sensitivity")
 
 
-def _facts(description: Description, integration: str) -> dict[str, Any]:
-    """What a condition sees as ``parcel``. Subjects are personal and are not among it."""
-    facts = description.model_dump(mode="json", exclude={"subjects", "receiver"})
-    facts["integration"] = integration
-    facts["receiver"] = description.receiver.system or ""
-    facts["function"] = description.receiver.function or ""
-    facts["classifications"] = {c.scheme: c.code for c in description.classifications}
-    return {name: "" if value is None else value for name, value in facts.items()}
-
-
 class _Rule:
     """One route made ready."""
 
@@ -120,7 +105,7 @@ class _Rule:
         if route.integration is not None:
             self.equalities = (*self.equalities, ("integration", route.integration))
         self.classification = tuple(route.match.classification.items())
-        self.program = cel.compile(route.when) if route.when else None
+        self.program = compiled(route.when) if route.when else None
 
     def differs(self, plain: Mapping[str, str], classes: frozenset[tuple[str, str]]) -> str:
         """Why its equalities do not hold, or ""."""
@@ -169,15 +154,15 @@ class Routes:
         """The first route that matches, or the residual mailbox with the cause."""
         plain = _plain(description, integration)
         classes = frozenset((c.scheme, c.code) for c in description.classifications)
-        facts: dict[str, Any] | None = None
+        parcel: dict[str, Any] | None = None
         examined = 0
         for rule in self._candidates(plain):
             examined += 1
             if rule.differs(plain, classes):
                 continue
             if rule.program is not None:
-                facts = facts or {"parcel": _facts(description, integration)}
-                holds, problem = _evaluate(rule.program, facts)
+                parcel = parcel or facts(description, integration)
+                holds, problem = evaluate(rule.program, parcel)
                 if problem:
                     return Decision("", _RESIDUAL, f"route {rule.route.id}: {problem}", examined)
                 if not holds:
@@ -185,31 +170,21 @@ class Routes:
             return Decision(rule.route.id, rule.route.to, "", examined)
         return Decision("", _RESIDUAL, "no route matches", examined)
 
-    def explain(self, description: Description, integration: str, limit: int = 50) -> tuple[Verdict, ...]:
+    def explain(self, description: Description, integration: str) -> tuple[Verdict, ...]:
         """What each route says, in order, up to the one that decides."""
         plain = _plain(description, integration)
         classes = frozenset((c.scheme, c.code) for c in description.classifications)
-        facts = {"parcel": _facts(description, integration)}
+        parcel = facts(description, integration)
         verdicts: list[Verdict] = []
-        for rule in self._rules[:limit]:
+        for rule in self._rules:
             why = rule.differs(plain, classes)
             if why:
                 verdicts.append(Verdict(rule.route.id, False, why))
                 continue
-            holds, problem = _evaluate(rule.program, facts) if rule.program is not None else (True, "")
+            holds, problem = evaluate(rule.program, parcel) if rule.program is not None else (True, "")
             if problem:
                 return (*verdicts, Verdict(rule.route.id, False, problem))
             if holds:
                 return (*verdicts, Verdict(rule.route.id, True, "first route whose conditions all hold"))
             verdicts.append(Verdict(rule.route.id, False, f"its condition is false: {rule.route.when}"))
         return tuple(verdicts)
-
-
-def _evaluate(program: Any, facts: Mapping[str, Any]) -> tuple[bool, str]:
-    try:
-        value = program.execute(facts)
-    except (ValueError, RuntimeError, TypeError, ArithmeticError, LookupError) as error:
-        return False, f"its condition cannot be evaluated: {str(error).splitlines()[0][:200]}"
-    if not isinstance(value, bool):
-        return False, f"its condition gives {type(value).__name__}, not true or false"
-    return value, ""

@@ -21,8 +21,8 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 WITH_EFFECTS: Final = frozenset({"client", "server", "entropy"})
 """What speaks to the network or asks the system for randomness in `accesspoint`, where everything else is pure."""
 PURE: Final = {
-    "core": ("agreement", "delivery", "description", "errors", "explain", "integration", "limits", "parcel", "receipt",
-             "route", "schedule", "system"),
+    "core": ("agreement", "condition", "delivery", "description", "errors", "explain", "integration", "limits", "parcel",
+             "receipt", "route", "schedule", "system"),
     "gateways/as4": ("checks", "mapping", "partners", "settings"),
 }  # fmt: skip
 """Pure modules of packages that also have others."""
