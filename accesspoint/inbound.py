@@ -127,6 +127,7 @@ class _Part:
         self._gunzip = Decompressor(pmode.max_size) if info.get(COMPRESSION_TYPE) else None
         self._plain = hashlib.sha256()
         self._limit, self.size = pmode.max_size, 0
+        self._undigested: EbmsError | None = None
         self._fault: EbmsError | None = None
         self.signed_digest = b""
 
@@ -134,14 +135,12 @@ class _Part:
         """The next octets as they came."""
         if self._decryptor:
             octets = self._decryptor.update(octets)
-        if not octets or (self._fault and self._digest is None):
-            return
         if self._digest:
             try:
                 self._digest.update(octets)
             except EbmsError as error:
-                self._fault, self._digest = self._fault or error, None
-        if self._fault:
+                self._undigested, self._digest = error, None
+        if self._fault or self._undigested:
             return
         try:
             for piece in self._gunzip.feed(octets) if self._gunzip else (octets,):
@@ -163,12 +162,17 @@ class _Part:
             try:
                 self.signed_digest = self._digest.digest()
             except EbmsError as error:
-                self._fault = self._fault or error
+                self._undigested = error
         if self._gunzip and not self._fault:
             try:
                 self._gunzip.finish()
             except EbmsError as error:
                 self._fault = error
+
+    def undigested(self) -> None:
+        """Raise why there is no digest to compare: an XML part that is too large or no XML."""
+        if self._undigested:
+            raise self._undigested
 
     def fault(self) -> None:
         """Raise what was held back."""
@@ -207,7 +211,6 @@ class Receiver:
         self._root: _Root | None = None
         self._parts: dict[str, _Part] = {}
         self._current: _Part | None = None
-        self._in_root = False
         self.message: UserMessage | None = None
         self.signal: Signal | None = None
         self.pmode: PMode | None = None
@@ -229,21 +232,19 @@ class Receiver:
             raise EbmsError(INVALID_HEADER, field="SOAP part", cause=f"larger than {limits.HEADER_SIZE} octets")
 
     def _take(self, event: mime.Event) -> None:
-        if isinstance(event, mime.PartData):
-            if self._in_root:
-                self._root_octets += event.octets
-                self._bound()
-            elif self._current:
-                self._current.feed(event.octets)
-        elif isinstance(event, mime.PartBegin):
+        """One event of the reader. Before the second part begins, there is no current one: it is the root."""
+        part = self._current
+        if isinstance(event, mime.PartBegin):
             self._begin(event)
+        elif isinstance(event, mime.PartData) and part:
+            part.feed(event.octets)
+        elif isinstance(event, mime.PartData):
+            self._root_octets += event.octets
+            self._bound()
+        elif isinstance(event, mime.PartEnd) and part:
+            part.finish()
         elif isinstance(event, mime.PartEnd):
-            if self._in_root:
-                self._in_root = False
-                self._judge_root()
-            elif self._current:
-                self._current.finish()
-                self._current = None
+            self._judge_root()
 
     def _begin(self, event: mime.PartBegin) -> None:
         if event.index == 0:
@@ -254,7 +255,6 @@ class Receiver:
                     cause="the SOAP part is not the first part",
                     remedy="send the SOAP part first",
                 )
-            self._in_root = True
             return
         root = self._root
         if root is None:
@@ -274,7 +274,7 @@ class Receiver:
         reference = None
         if root.verified:
             signed = mime.match_cid(info.cid or "", root.verified.attachments)
-            reference = root.verified.attachments[signed] if signed is not None else None
+            reference = root.verified.attachments[signed or ""]
         return _Part(info, media_type, key, reference, root.pmode, self._new_sink(info, root.pmode))
 
     # -- judgement
@@ -319,10 +319,10 @@ class Receiver:
         self._root = _Root(envelope, said, pmode, verified, encryption, key)
 
     def _check_coverage(self, said: UserMessage, verified: Verified) -> None:
-        """That each payload has a signed reference, and no reference is left over: known from the header alone."""
+        """That each payload has a signed reference of its own, and none is left over: known from the header alone."""
         cids = [info.cid for info in said.parts if info.cid]
         matched = {mime.match_cid(c, verified.attachments) for c in cids}
-        if None in matched or len(matched) != len(verified.attachments):
+        if None in matched or not len(cids) == len(matched) == len(verified.attachments):
             raise EbmsError(
                 POLICY_NONCOMPLIANCE,
                 field="signature over attachments",
@@ -377,6 +377,7 @@ class Receiver:
             for cid, part in self._parts.items():
                 signed = mime.match_cid(cid, root.verified.attachments)
                 digests[signed or cid] = part.signed_digest
+                part.undigested()
             check_attachments(root.verified, digests, list(digests))
         for part in self._parts.values():
             part.fault()
