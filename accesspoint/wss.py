@@ -134,8 +134,8 @@ def _verify_value(certificate: x509.Certificate, method: str, value: bytes, sign
             digest = hashes.SHA256()
             key.verify(value, signed, padding.PSS(padding.MGF1(digest), digest.digest_size), digest)
         elif isinstance(key, ec.EllipticCurvePublicKey) and method == names.ECDSA_SHA256:
-            half = len(value) // 2
-            if half != (key.curve.key_size + 7) // 8:
+            half = (key.curve.key_size + 7) // 8
+            if len(value) != 2 * half:
                 return False
             r, s = int.from_bytes(value[:half], "big"), int.from_bytes(value[half:], "big")
             key.verify(utils.encode_dss_signature(r, s), signed, ec.ECDSA(hashes.SHA256()))
