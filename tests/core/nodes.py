@@ -32,6 +32,7 @@ from core.receipt import Level, Receipt, Verdict
 from core.runtime import Catalogue, Runtime
 from core.schedule import RetryPlan
 from core.settings import NodeSettings
+from tests.core.making import NOW
 
 SENDER, JOURNAL, ARCHIVE = "birkelund-post", "egedal-journal", "skovby-archive"
 LARGE = bytes(range(256)) * 300
@@ -65,7 +66,7 @@ DOCUMENTS: list[dict[str, Any]] = [
 ]
 
 
-def received(item: Delivery, at: int = 0, **changes: Any) -> Receipt:
+def received(item: Delivery, at: int = NOW, **changes: Any) -> Receipt:
     """A receipt that says they have it."""
     facts: dict[str, Any] = {"raw": b"<signed/>", "digest": b"d" * 32} | changes
     return Receipt(item.id, facts.pop("level", Level.TRANSPORT), facts.pop("verdict", Verdict.ACCEPTED), at, **facts)

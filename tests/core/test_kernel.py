@@ -21,7 +21,6 @@ from core.config import Configuration
 from core.delivery import Delivery, State
 from core.description import Description
 from core.errors import DurabilityLost, NotAllowed, Overloaded, TooLarge
-from core.gateway import Kernel
 from core.integration import Integration
 from core.kernel import check_allowed, decide, deliveries_for, refusal_id
 from core.keys import unseal
@@ -478,21 +477,6 @@ def test_a_refusals_name_is_safe_whatever_the_far_side_called_it():
     names = {refusal_id(reference) for reference in ("", "a", "b", "x" * 10_000, "æøå\x00'")}
     assert len(names) == 5
     assert {len(name) for name in names} == {48}
-
-
-async def test_alarms_and_notes_are_kept(site: Site):
-    """An alarm names its parcel; a note is a line of its trace."""
-    await site.kernel.alarm("wet", "the letterbox leaks; mend it", parcel_id="p-1")
-    await site.kernel.note("p-1", "dried", {"hours": "3"})
-    (alarm,) = site.alarms()
-    assert (alarm.code, alarm.text, alarm.parcel_id, alarm.at) == ("wet", "the letterbox leaks; mend it", "p-1", NOW)
-    assert site.trace("p-1") == [("dried", {"hours": "3"})]
-
-
-def test_the_kernel_is_what_gateways_are_promised(site: Site):
-    """Every method of the protocol is there under its name."""
-    promised = {name for name in vars(Kernel) if not name.startswith("_")} | set(Kernel.__annotations__)
-    assert [name for name in sorted(promised) if not hasattr(site.kernel, name)] == []
 
 
 async def test_a_backup_in_progress_keeps_nobody_waiting(site: Site):
