@@ -108,7 +108,7 @@ def _reported(element: Element) -> ReportedError:
 
     return ReportedError(
         _safe(element.get("errorCode") or "")[:20],
-        (element.get("severity") or "failure").lower()[:20],
+        _safe((element.get("severity") or "failure").lower())[:20],
         _safe(element.get("shortDescription") or "")[:100],
         child("Description"),
         child("ErrorDetail"),
