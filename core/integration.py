@@ -42,7 +42,7 @@ class Integration(Document):
     """Octets of one payload."""
     receipt: Literal["transport", "envelope", "business"] = "transport"
     """The level of evidence at which a delivery counts as done."""
-    receipt_within: Annotated[float, Field(gt=0)] = 86_400.0
+    receipt_within: Annotated[float, Field(gt=0, le=3_153_600_000)] = 86_400.0
     """Seconds within which that evidence must come, else an alarm is raised."""
     retention_days: Annotated[int, Field(ge=1, le=36_500)] = limits.RETENTION // 86_400_000_000
     tests: tuple[RouteTest, ...] = ()
