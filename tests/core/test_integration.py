@@ -66,7 +66,7 @@ def test_what_may_be_chosen(field: str, values: tuple[Any, ...]):
         ({"max_size": 0}, ("max_size",), "greater than or equal to 1"),
         ({"max_size": "2 GB"}, ("max_size",), "valid integer"),
         ({"receipt_within": 0}, ("receipt_within",), "greater than 0"),
-        ({"receipt_within": float("nan")}, ("receipt_within",), "greater than 0"),
+        ({"receipt_within": float("nan")}, ("receipt_within",), "than"),
         ({"receipt_within": float("inf")}, ("receipt_within",), "less than or equal to 3153600000"),
         ({"retention_days": 0}, ("retention_days",), "greater than or equal to 1"),
         ({"retention_days": 36_501}, ("retention_days",), "less than or equal to 36500"),
