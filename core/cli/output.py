@@ -16,7 +16,10 @@ from rich.table import Table
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, for scripts.")]
 """The option that every command has."""
 
-OUT = Console(highlight=False, soft_wrap=True)
+_WIDE = 240
+"""Columns where nobody looks: rows stay whole for ``grep`` and for files."""
+
+OUT = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDE)
 ERR = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
