@@ -11,11 +11,10 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from cryptography import x509
 
-from accesspoint import limits
 from accesspoint.ebms import Party, Typed, UserMessage
 from accesspoint.errors import (
     POLICY_NONCOMPLIANCE,
@@ -35,7 +34,8 @@ class PMode:
     """One kind of exchange with one partner.
 
     ``us`` and ``them`` are written as they stand in the header when the message goes from them to us or from us to them.
-    ``their_certificates`` are those they may sign with; ``anchors`` are used instead where a chain is to be validated.
+    ``their_certificates`` are those agreed for their signature, if the agreement names any; whom to believe at a given time is
+    asked of the `Trust` that goes with the P-Mode.
     """
 
     id: str
@@ -49,7 +49,6 @@ class PMode:
     mpc: str = DEFAULT_MPC
     address: str = ""
     their_certificates: tuple[x509.Certificate, ...] = ()
-    anchors: tuple[x509.Certificate, ...] = ()
     their_encryption_certificate: x509.Certificate | None = None
     key_reference: Form = "binary-security-token"
     compress: bool = True
@@ -58,9 +57,6 @@ class PMode:
     may_send: bool = True
     may_receive: bool = True
     integration: str = ""
-    crls: tuple[x509.CertificateRevocationList, ...] = field(default=(), repr=False)
-    signing_subject: str | None = None
-    part_limit: int = limits.PARTS
 
 
 def _no(entry: CatalogueEntry, what: str, got: object, want: Iterable[object], remedy: str = "") -> EbmsError:
@@ -79,7 +75,7 @@ def select(pmodes: Sequence[PMode], message: UserMessage) -> PMode:
             PROCESSING_MODE_MISMATCH,
             "From/PartyId",
             message.from_.id,
-            (p.them.id for p in pmodes),
+            (p.them.id for p in pmodes if p.may_receive),
             "compare value and type of the PartyId on both sides",
         )
     pool = [p for p in fitting if p.us.id == message.to.id]
@@ -112,7 +108,10 @@ def select(pmodes: Sequence[PMode], message: UserMessage) -> PMode:
 
 
 def check_header(pmode: PMode, message: UserMessage) -> None:
-    """What the agreement demands beyond selection. Raises 0010 for payloads, 0103/0003 for missing corner properties."""
+    """What the agreement demands beyond selection.
+
+    Raises `EbmsError` 0010 for too many payloads or a missing corner property, 0103 for a payload that cannot be encrypted.
+    """
     if len(message.parts) > pmode.max_parts:
         raise EbmsError(
             PROCESSING_MODE_MISMATCH,

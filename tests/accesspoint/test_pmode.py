@@ -1,0 +1,261 @@
+"""P-Modes: how a header finds its agreement, and what the agreement then demands."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from accesspoint import names
+from accesspoint.ebms import PartInfo, Party, Property, Typed
+from accesspoint.errors import EbmsError
+from accesspoint.pmode import PMode, check_header, select
+from accesspoint.profiles import EDELIVERY_1_15, EDELIVERY_1_15_FOUR_CORNER
+from tests.accesspoint.headers import message, quick
+
+KIND = "urn:demo:parties"
+HOSPITAL = Party(Typed("hospital", KIND), names.RESPONDER)
+CITY, TOWN = (Party(Typed(name, KIND), names.INITIATOR) for name in ("municipality", "town"))
+AGREED = Typed("urn:demo:agreement")
+
+
+def pmode(name: str, **more: Any) -> PMode:
+    """How the hospital receives from the municipality, some of it otherwise."""
+    values: dict[str, Any] = {
+        "partner": "municipality",
+        "profile": EDELIVERY_1_15,
+        "us": HOSPITAL,
+        "them": CITY,
+        "service": Typed("homecare", "urn:demo:services"),
+        "action": "deliver",
+    }
+    return PMode(name, **values | more)
+
+
+PMODES = (
+    pmode("send", may_receive=False, them=replace(CITY, id=Typed("never"))),
+    pmode("deliver", agreement=AGREED),
+    pmode("answer", agreement=AGREED, action="answer"),
+    pmode("other service", agreement=AGREED, service=Typed("urn:demo:other")),
+    pmode("channel", agreement=AGREED, action="answer", mpc="urn:demo:channel"),
+    pmode("town", partner="town", them=TOWN),
+    pmode(
+        "swapped", partner="town", them=replace(TOWN, role=names.RESPONDER), us=replace(HOSPITAL, role=names.INITIATOR)
+    ),
+    pmode("ward", us=replace(HOSPITAL, id=Typed("ward", KIND)), agreement=AGREED),
+)
+
+
+def refusal(**more: Any) -> tuple[str, str, str, str]:
+    """Code, field, cause and remedy a message is refused with."""
+    with pytest.raises(EbmsError) as caught:
+        select(PMODES, message(**more))
+    error = caught.value
+    return error.error.code.removeprefix("EBMS:"), error.field, error.cause, error.remedy
+
+
+# --- selection --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("deliver", {}),
+        ("deliver", {"agreement": AGREED}),
+        ("deliver", {"agreement": AGREED, "pmode": "deliver"}),
+        ("answer", {"action": "answer"}),
+        ("channel", {"action": "answer", "mpc": "urn:demo:channel"}),
+        ("other service", {"service": Typed("urn:demo:other")}),
+        ("town", {"from_": TOWN}),
+        ("town", {"from_": TOWN, "agreement": Typed("urn:demo:any")}),
+        (
+            "swapped",
+            {"from_": replace(TOWN, role=names.RESPONDER), "to": replace(HOSPITAL, role=names.INITIATOR)},
+        ),
+        ("ward", {"to": Party(Typed("ward", KIND), names.RESPONDER)}),
+    ],
+)
+def test_a_header_finds_its_own_p_mode(name, more):
+    """By parties, roles, agreement where both have one, service, action and channel."""
+    assert select(PMODES, message(**more)).id == name
+
+
+WHO = "compare value and type of the PartyId on both sides"
+SENDERS = f"'municipality (type {KIND})' or 'town (type {KIND})'"
+RECEIVERS = f"'hospital (type {KIND})' or 'ward (type {KIND})'"
+SERVICES = "'homecare (type urn:demo:services)' or 'urn:demo:other'"
+ROLES = f"'{names.INITIATOR} to {names.RESPONDER}'"
+AGREEMENT = "'urn:demo:agreement'"
+SWAPPED = {"from_": replace(CITY, role=names.RESPONDER), "to": replace(HOSPITAL, role=names.INITIATOR)}
+
+
+def sender(value: str, kind: str | None = KIND) -> dict[str, Any]:
+    """A header from somebody else."""
+    return {"from_": Party(Typed(value, kind), names.INITIATOR)}
+
+
+def receiver(value: str, kind: str | None = KIND) -> dict[str, Any]:
+    """A header to somebody else."""
+    return {"to": Party(Typed(value, kind), names.RESPONDER)}
+
+
+def service(value: str, kind: str | None = None) -> dict[str, Any]:
+    """A header about something else."""
+    return {"service": Typed(value, kind)}
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "field", "got", "agreed"),
+    [
+        (sender("village"), "0010", "From/PartyId", f"'village (type {KIND})'", SENDERS),
+        (sender("municipality", "urn:x"), "0010", "From/PartyId", "'municipality (type urn:x)'", SENDERS),
+        (sender("municipality", None), "0010", "From/PartyId", "'municipality'", SENDERS),
+        (sender("Municipality"), "0010", "From/PartyId", f"'Municipality (type {KIND})'", SENDERS),
+        (sender("never", None), "0010", "From/PartyId", "'never'", SENDERS),
+        (receiver("clinic"), "0010", "To/PartyId", f"'clinic (type {KIND})'", RECEIVERS),
+        (receiver("hospital", "urn:x"), "0010", "To/PartyId", "'hospital (type urn:x)'", RECEIVERS),
+        (receiver("hospital", None), "0010", "To/PartyId", "'hospital'", RECEIVERS),
+        (sender("town") | receiver("ward"), "0010", "To/PartyId", f"'ward (type {KIND})'", f"'hospital (type {KIND})'"),
+        ({"to": replace(HOSPITAL, role="urn:r")}, "0003", "Role", f"'{names.INITIATOR} to urn:r'", ROLES),
+        ({"from_": replace(CITY, role="urn:r")}, "0003", "Role", f"'urn:r to {names.RESPONDER}'", ROLES),
+        (SWAPPED, "0003", "Role", f"'{names.RESPONDER} to {names.INITIATOR}'", ROLES),
+        ({"agreement": Typed("urn:demo:older")}, "0001", "AgreementRef", "'urn:demo:older'", AGREEMENT),
+        ({"agreement": replace(AGREED, type="t")}, "0001", "AgreementRef", "'urn:demo:agreement (type t)'", AGREEMENT),
+        (service("hospice", "urn:t"), "0001", "Service", "'hospice (type urn:t)'", SERVICES),
+        (service("homecare"), "0001", "Service", "'homecare'", SERVICES),
+        (service("urn:demo:other", "urn:t"), "0001", "Service", "'urn:demo:other (type urn:t)'", SERVICES),
+        ({"action": "Deliver"}, "0001", "Action", "'Deliver'", "'answer' or 'deliver'"),
+        ({"mpc": "urn:c"}, "0001", "UserMessage/@mpc", "'urn:c'", f"'{names.DEFAULT_MPC}'"),
+        ({"agreement": AGREED, "pmode": "answer"}, "0010", "AgreementRef/@pmode", "'answer'", "'deliver'"),
+        ({"agreement": AGREED, "pmode": ""}, "0010", "AgreementRef/@pmode", "''", "'deliver'"),
+    ],
+)
+def test_a_mismatch_names_the_field_and_both_values(more, code, field, got, agreed):
+    """What was said and what is agreed, with their types: a missing or another type is a mismatch like any other."""
+    remedy = WHO if field == "From/PartyId" else ""
+    assert refusal(**more) == (code, field, f"is {got}, agreed is {agreed}", remedy)
+
+
+@pytest.mark.parametrize("service", [Typed(names.TEST_SERVICE), Typed(names.TEST_SERVICE, "urn:t")])
+@pytest.mark.parametrize("found", [p for p in PMODES if p.may_receive], ids=lambda p: p.id)
+def test_the_test_service_is_allowed_for_every_configured_pair(found, service):
+    """With its parties, roles and agreement, whatever action and channel: a ping is answered under that pair's agreement."""
+    ping = message(
+        from_=found.them,
+        to=found.us,
+        agreement=found.agreement,
+        service=service,
+        action="any",
+        mpc="urn:any",
+        pmode="any",
+    )
+    chosen = select(PMODES, ping)
+    assert (chosen.them, chosen.us, chosen.agreement) == (found.them, found.us, found.agreement)
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        (sender("village"), "0010"),
+        (sender("municipality", None), "0010"),
+        (sender("town") | receiver("ward"), "0010"),
+        ({"to": replace(HOSPITAL, role="urn:r")}, "0003"),
+        ({"agreement": Typed("urn:demo:older")}, "0001"),
+    ],
+)
+def test_the_test_service_opens_nothing_else(more, code):
+    """Strangers, other pairs, roles and agreements are refused as ever."""
+    assert refusal(**more, service=Typed(names.TEST_SERVICE), action=names.TEST_ACTION)[0] == code
+
+
+def test_without_any_agreement_nobody_is_known():
+    """There is no default to fall back to."""
+    with pytest.raises(EbmsError, match=r"agreed is nothing$"):
+        select((), message())
+
+
+def test_the_name_of_a_p_mode_chooses_between_those_that_fit_alike():
+    """Otherwise the first of them is taken."""
+    both = (pmode("one", agreement=AGREED), pmode("two", agreement=AGREED))
+    assert select(both, message(agreement=AGREED)).id == "one"
+    assert select(both, message(agreement=AGREED, pmode="two")).id == "two"
+    with pytest.raises(EbmsError, match=r"AgreementRef/@pmode: is 'three', agreed is 'one' or 'two'$"):
+        select(both, message(agreement=AGREED, pmode="three"))
+
+
+FIELDS = {
+    "from_": (CITY, TOWN, replace(CITY, role="urn:r"), replace(CITY, id=Typed("municipality"))),
+    "to": (HOSPITAL, replace(HOSPITAL, role="urn:r"), replace(HOSPITAL, id=Typed("ward", KIND))),
+    "agreement": (None, AGREED, Typed("urn:demo:older")),
+    "service": (Typed("homecare", "urn:demo:services"), Typed("homecare"), Typed("urn:demo:other")),
+    "action": ("deliver", "answer", "other"),
+    "mpc": (names.DEFAULT_MPC, "urn:demo:channel"),
+}
+
+
+@quick
+@given(
+    st.fixed_dictionaries({name: st.sampled_from(values) for name, values in FIELDS.items()}), st.permutations(PMODES)
+)
+def test_whatever_is_selected_agrees_in_everything(said, pmodes):
+    """In any order of the agreements: a P-Mode that fits in every value, or a refusal when there is none."""
+
+    def fits(one: PMode) -> bool:
+        return (
+            one.may_receive
+            and (one.them, one.us, one.service, one.action, one.mpc)
+            == (said["from_"], said["to"], said["service"], said["action"], said["mpc"])
+            and (said["agreement"] is None or one.agreement in (None, said["agreement"]))
+        )
+
+    fitting = [one for one in pmodes if fits(one)]
+    try:
+        chosen = select(pmodes, message(**said))
+    except EbmsError as error:
+        assert not fitting
+        assert error.error.code in ("EBMS:0001", "EBMS:0003", "EBMS:0010")
+    else:
+        assert chosen is fitting[0]
+
+
+# --- what the agreement demands ---------------------------------------------------------------------------------------
+
+CORNERS = tuple(Property(name, "urn:demo:corner") for name in (names.ORIGINAL_SENDER, names.FINAL_RECIPIENT))
+
+
+def demanded(mode: PMode, **more: Any) -> tuple[str, str, str]:
+    """Code, field and cause of what the agreement misses in a message."""
+    with pytest.raises(EbmsError) as caught:
+        check_header(mode, message(**more))
+    return caught.value.error.code, caught.value.field, caught.value.cause
+
+
+def test_more_payloads_than_agreed_are_refused():
+    """As many as agreed are taken."""
+    parts = tuple(PartInfo(f"{i}@stafet") for i in range(3))
+    check_header(pmode("three", max_parts=3), message(parts=parts))
+    words = ("EBMS:0010", "PayloadInfo", "3 payloads, agreed are at most 2")
+    assert demanded(pmode("two", max_parts=2), parts=parts) == words
+
+
+def test_a_payload_in_the_body_is_refused_where_payloads_are_encrypted():
+    """The body cannot be; without encryption it may hold one."""
+    body = (PartInfo("a@stafet"), PartInfo(None))
+    words = ("EBMS:0103", "PayloadInfo/PartInfo", "a payload in the SOAP body cannot be encrypted")
+    assert demanded(pmode("p"), parts=body) == words
+    check_header(pmode("p", profile=replace(EDELIVERY_1_15, demand_encryption=False)), message(parts=body))
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_four_corners_name_original_sender_and_final_recipient(missing):
+    """Both are demanded, however they are spelled; a test message and two corners need none."""
+    mode = pmode("p", profile=EDELIVERY_1_15_FOUR_CORNER)
+    check_header(mode, message(properties=CORNERS))
+    check_header(mode, message(properties=tuple(replace(p, name=p.name.upper()) for p in CORNERS)))
+    check_header(mode, message(service=Typed(names.TEST_SERVICE)))
+    check_header(pmode("p"), message())
+    words = ("EBMS:0010", f"MessageProperties/{CORNERS[missing].name}", "is missing; four corners demand it")
+    assert demanded(mode, properties=(CORNERS[1 - missing],)) == words
