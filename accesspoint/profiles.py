@@ -43,7 +43,8 @@ class Profile:
             field = _KINDS.get(algorithm)
             if field is None:
                 raise ValueError(f"{algorithm} is not an algorithm this program knows")
-            widened: dict[str, Any] = {field: (*getattr(result, field), algorithm)}
+            accepted: tuple[str, ...] = getattr(result, field)
+            widened: dict[str, Any] = {field: tuple(dict.fromkeys((*accepted, algorithm)))}
             result = replace(result, **widened)
         return result
 
