@@ -6,6 +6,7 @@ Rules:
 2. What we read is bounded: the agreement's absolute size is the limit; a ratio counts only above a floor, since honest data
    reaches 90:1 and zeros 1026:1; members are counted.
 3. Everything wrong with a stream is 0303, cut short included.
+4. Any split of the input gives the same result: the ratio is looked at by blocks of the stream, however they come.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from accesspoint.errors import DECOMPRESSION_FAILURE, EbmsError
 
 _HEADER: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 """Deflate, no flags, time 0, unknown system."""
+
+_BLOCK: Final = 64 * 1024
+"""Octets of compressed input for which the ratio is judged together."""
 
 _STORED: Final = frozenset(
     {
@@ -84,7 +88,6 @@ class Decompressor:
         self._limit = limit
         self._in, self._out, self._members = 0, 0, 0
         self._stream = self._member()
-        self._fed = False
 
     def _member(self) -> zlib._Decompress:
         self._members += 1
@@ -93,13 +96,22 @@ class Decompressor:
         # The C library checks header, CRC and length; ISA-L's object does not report unused data between members.
         return zlib.decompressobj(wbits=31)
 
-    def feed(self, octets: bytes) -> Iterator[bytes]:
+    def feed(self, octets: bytes | memoryview) -> Iterator[bytes]:
         """Take compressed octets, give plain pieces of at most `limits.PIECE`. Raises 0303."""
-        self._in += len(octets)
-        while octets:
+        rest = memoryview(octets)
+        while rest:
+            block = rest[: _BLOCK - self._in % _BLOCK]
+            rest = rest[len(block) :]
+            self._in += len(block)
+            yield from self._take(block)
+
+    def _take(self, octets: bytes | memoryview) -> Iterator[bytes]:
+        """What the next octets, all of one block, amount to; the library may hold output back, so it is asked until empty."""
+        while True:
             if self._stream.eof:
-                self._stream, self._fed = self._member(), False
-            self._fed = True
+                if not octets:
+                    return
+                self._stream = self._member()
             try:
                 piece = self._stream.decompress(octets, limits.PIECE)
             except zlib.error:
@@ -108,21 +120,15 @@ class Decompressor:
             if piece:
                 self._check(len(piece))
                 yield piece
-        while not self._stream.eof and self._fed:
-            try:
-                piece = self._stream.decompress(b"", limits.PIECE)
-            except zlib.error:
-                raise _fail("is not a valid gzip stream") from None
-            if not piece:
-                break
-            self._check(len(piece))
-            yield piece
+            elif not octets:
+                return
 
     def _check(self, size: int) -> None:
         self._out += size
         if self._out > self._limit:
             raise _fail(f"more than {self._limit} octets after decompression, the agreed limit")
-        if self._out > limits.GZIP_RATIO_FLOOR and self._out > self._in * limits.GZIP_RATIO:
+        blocks = -(-self._in // _BLOCK)
+        if self._out > limits.GZIP_RATIO_FLOOR and self._out > blocks * _BLOCK * limits.GZIP_RATIO:
             raise _fail(f"expands more than {limits.GZIP_RATIO}:1")
 
     def finish(self) -> None:
