@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import binascii
 import hashlib
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -100,40 +101,59 @@ def subject_key_identifier(certificate: x509.Certificate) -> bytes:
         return x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest
 
 
+_KEYWORDS: Final = {
+    **{"CN": "2.5.4.3", "SERIALNUMBER": "2.5.4.5", "C": "2.5.4.6", "L": "2.5.4.7", "ST": "2.5.4.8", "S": "2.5.4.8"},
+    **{"STREET": "2.5.4.9", "O": "2.5.4.10", "OU": "2.5.4.11", "ORGANIZATIONIDENTIFIER": "2.5.4.97"},
+    **{"DC": "0.9.2342.19200300.100.1.25", "UID": "0.9.2342.19200300.100.1.1"},
+    **dict.fromkeys(("E", "EMAILADDRESS"), "1.2.840.113549.1.9.1"),
+}
+"""Those of RFC 4514 and those that .NET, OpenSSL and the Java stacks write beside them."""
+_ATTRIBUTE: Final = re.compile(
+    r"\s*+(?:OID\.)?+([\w.-]++)\s*+=\s*+(?:\#([0-9A-F]++)\s*+|\"((?:[^\"\\]|\\.)*+)\"\s*+|((?:[^,+;\"\\]|\\.)*+))([,+;]|\Z)",
+    re.ASCII | re.DOTALL | re.IGNORECASE,
+)
+_ESCAPED: Final = re.compile(r"((?:\\[0-9A-Fa-f]{2})++)|\\(.)", re.DOTALL)
+_STRINGS: Final = {0x0C: "utf-8", 0x13: "ascii", 0x14: "latin-1", 0x16: "ascii", 0x1E: "utf-16-be"}
+
+
 def same_name(written: str, name: x509.Name) -> bool:
-    """Whether an RFC 2253 or 4514 string is this name; both orders of the RDNs occur on the wire."""
+    """Whether an RFC 1779, 2253 or 4514 string is this name; both orders of the RDNs occur on the wire."""
     try:
-        parsed = x509.Name.from_rfc4514_string(_tidy(written))
-    except ValueError:
+        theirs = _parse_name(written)
+    except (ValueError, LookupError):
         return False
-    ours = [_rdn(r) for r in name.rdns]
-    theirs = [_rdn(r) for r in parsed.rdns]
+    ours = [{(a.oid.dotted_string, str(a.value).strip()) for a in rdn} for rdn in name.rdns]
     return theirs in (ours, ours[::-1])
 
 
-def _rdn(rdn: x509.RelativeDistinguishedName) -> frozenset[tuple[str, str]]:
-    return frozenset((a.oid.dotted_string, str(a.value).strip()) for a in rdn)
+def _parse_name(written: str) -> list[set[tuple[str, str]]]:
+    """The RDNs in the order they are written. Raises `ValueError` or `LookupError` for what is no name."""
+    rdns: list[set[tuple[str, str]]] = []
+    at, separator = 0, ","
+    while separator:
+        found = _ATTRIBUTE.match(written, at)
+        if found is None:
+            raise ValueError("no attribute")
+        key, encoded, quoted, plain, following = found.groups()
+        kind = key if key[0].isdigit() else _KEYWORDS[key.upper()]
+        value = _decoded(bytes.fromhex(encoded)) if encoded else _unescaped(quoted if plain is None else plain)
+        if separator != "+":
+            rdns.append(set())
+        rdns[-1].add((kind, value.strip()))
+        at, separator = found.end(), following
+    return rdns
 
 
-def _tidy(written: str) -> str:
-    """Without spaces around separators, with the one alias the Java stacks write differently."""
-    out: list[str] = []
-    parts: list[str] = []
-    escaped = False
-    for character in written.strip():
-        if character == "," and not escaped:
-            parts.append("".join(out))
-            out = []
-        else:
-            out.append(character)
-        escaped = character == "\\" and not escaped
-    parts.append("".join(out))
-    tidy = []
-    for part in parts:
-        key, _, value = part.partition("=")
-        key = key.strip()
-        tidy.append(f"{'1.2.840.113549.1.9.1' if key.upper() in ('EMAILADDRESS', 'E') else key}={value.strip()}")
-    return ",".join(tidy)
+def _unescaped(value: str) -> str:
+    return _ESCAPED.sub(lambda m: bytes.fromhex(m[1].replace("\\", "")).decode() if m[1] else m[2], value)
+
+
+def _decoded(octets: bytes) -> str:
+    """The string in a DER element, as Java writes every attribute that RFC 2253 has no keyword for."""
+    header = 2 if octets[1] < 0x80 else 3
+    if len(octets) != header + octets[header - 1]:
+        raise ValueError("not one DER string of at most 255 octets")
+    return octets[header:].decode(_STRINGS[octets[0]])
 
 
 def _pki_path(octets: bytes) -> tuple[x509.Certificate, ...]:
@@ -255,7 +275,7 @@ def token_xml(certificate: x509.Certificate, wsu_id: str) -> bytes:
 
 @lru_cache(maxsize=256)
 def reference_to(certificate: x509.Certificate, form: Form, token_id: str) -> bytes:
-    """The ``wsse:SecurityTokenReference`` in our chosen form, with its own namespace declarations."""
+    """The ``wsse:SecurityTokenReference`` in our chosen form, to stand in a ``ds:KeyInfo`` that declares ``ds``."""
     if form == "binary-security-token":
         inner = b'<wsse:Reference URI="#%s" ValueType="%s"></wsse:Reference>' % (attribute(token_id), X509V3.encode())
     elif form == "subject-key-identifier":
@@ -266,8 +286,8 @@ def reference_to(certificate: x509.Certificate, form: Form, token_id: str) -> by
         )
     else:
         inner = (
-            b'<ds:X509Data xmlns:ds="%s"><ds:X509IssuerSerial><ds:X509IssuerName>%s</ds:X509IssuerName>'
+            b"<ds:X509Data><ds:X509IssuerSerial><ds:X509IssuerName>%s</ds:X509IssuerName>"
             b"<ds:X509SerialNumber>%d</ds:X509SerialNumber></ds:X509IssuerSerial></ds:X509Data>"
-            % (DS.encode(), text(certificate.issuer.rfc4514_string()), certificate.serial_number)
+            % (text(certificate.issuer.rfc4514_string()), certificate.serial_number)
         )
     return b'<wsse:SecurityTokenReference xmlns:wsse="%s">%s</wsse:SecurityTokenReference>' % (WSSE.encode(), inner)
