@@ -222,7 +222,8 @@ def parse_encryption(envelope: Envelope, profile: Profile) -> Encryption | None:
             raise _policy(
                 "EncryptedData/EncryptionMethod", f"{part.algorithm} is not agreed", f"use {profile.encryptions[0]}"
             )
-    if len({p.cid for p in parts}) != len(parts) or set(key.refers_to) != {p.id for p in parts}:
+    ids = [p.id for p in parts]
+    if len({p.cid for p in parts}) != len(parts) or "" in ids or sorted(key.refers_to) != sorted(ids):
         raise _policy("ReferenceList", "does not name each encrypted part once")
     return Encryption(key, {p.cid: p for p in parts})
 
