@@ -5,6 +5,8 @@ Rule: a signal is made once, as octets; the private-key operation is a callable,
 
 from __future__ import annotations
 
+from typing import Final
+
 from cryptography import x509
 
 from accesspoint.ebms import BODY_ID, MESSAGING_ID, TOKEN_ID, body_xml, envelope_xml, signal_xml
@@ -15,6 +17,9 @@ from accesspoint.receipts import error_xml
 from accesspoint.tokens import Form
 from accesspoint.wss import local_references, security_xml, signed_info
 from accesspoint.xmltext import text
+
+_FAULT_CODES: Final = frozenset({"VersionMismatch", "MustUnderstand", "DataEncodingUnknown", "Sender", "Receiver"})
+"""[SOAP12 §5.4.6]"""
 
 
 def signed_signal(
@@ -42,9 +47,13 @@ def unsigned_error(error: EbmsError, *, message_id: str, timestamp: int) -> byte
 
 
 def fault_envelope(fault: SoapFault) -> bytes:
-    """A SOAP 1.2 fault: not even an ebMS message, so not even an ebMS error."""
+    """A SOAP 1.2 fault: not even an ebMS message, so not even an ebMS error.
+
+    What is no code of SOAP 1.2, such as a fault of theirs that is answered, is laid at the sender's door.
+    """
+    code = fault.code if fault.code in _FAULT_CODES else "Sender"
     body = (
         b"<S12:Body><S12:Fault><S12:Code><S12:Value>S12:%s</S12:Value></S12:Code><S12:Reason>"
         b'<S12:Text xml:lang="en">%s</S12:Text></S12:Reason></S12:Fault></S12:Body>'
-    ) % (text(fault.code), text(fault.reason))
+    ) % (code.encode(), text(fault.reason))
     return envelope_xml(b"", b"", body).replace(b"<S12:Header></S12:Header>", b"")
