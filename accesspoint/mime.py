@@ -22,7 +22,7 @@ from urllib.parse import unquote
 from accesspoint import limits
 from accesspoint.errors import MIME_INCONSISTENCY, EbmsError, HttpRefusal
 
-_TOKEN: Final = re.compile(r"^[A-Za-z0-9'()+_,\-./:=? ]*[A-Za-z0-9'()+_,\-./:=?]$")
+_TOKEN: Final = re.compile(r"[A-Za-z0-9'()+_,\-./:=? ]*[A-Za-z0-9'()+_,\-./:=?]")
 
 
 def _fail(cause: str, field: str = "MIME") -> EbmsError:
@@ -44,7 +44,7 @@ _PARAMETER: Final = re.compile(r";\s*([^\s=;]+)\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|
 
 def _parameters(value: str) -> tuple[str, dict[str, str]]:
     """The media type and its parameters, quoted or not [RFC 2045 §5.1]. What is no parameter ends the list."""
-    value = " ".join(value.split())
+    value = re.sub(r"\r?\n(?=[ \t])", "", value).strip()
     head, semicolon, _ = value.partition(";")
     found: dict[str, str] = {}
     at = len(head)
@@ -64,7 +64,7 @@ def parse_content_type(value: str) -> ContentType:
     head, parameters = _parameters(value)
     if head == "multipart/related":
         boundary = parameters.get("boundary", "")
-        if not 1 <= len(boundary) <= limits.BOUNDARY or not _TOKEN.match(boundary):
+        if not 1 <= len(boundary) <= limits.BOUNDARY or not _TOKEN.fullmatch(boundary):
             raise HttpRefusal(415, "multipart/related needs a boundary of 1 to 70 characters")
         kind = parameters.get("type", "").partition(";")[0].strip().lower()
         if kind not in ("", "application/soap+xml", "text/xml"):
@@ -138,7 +138,7 @@ class _Base64:
         if b"=" in data[:cut][:-4] or (self._ended and data):
             raise _fail("base64 goes on after its end")
         self._rest = data[cut:]
-        self._ended = data[:cut].endswith(b"=")
+        self._ended = self._ended or data[:cut].endswith(b"=")
         return self._decode(data[:cut])
 
     def _decode(self, octets: bytes) -> bytes:
@@ -264,15 +264,16 @@ class MultipartReader:
         self._state = self._body_first
 
     def _parse(self, block: bytes) -> dict[str, str]:
-        try:
-            lines = re.sub(rb"\r?\n[ \t]+", b" ", block).decode("utf-8").splitlines()
-        except UnicodeDecodeError:
-            raise _fail("a part header is not text") from None
+        # Split as octets: to text, many characters are line ends that to MIME are none.
+        lines = re.split(rb"\r?\n", re.sub(rb"\r?\n[ \t]+", b" ", block)) if block else []
         if len(lines) > limits.MIME_HEADERS or any(len(line) > limits.MIME_LINE for line in lines):
             raise _fail("a part has too many or too long headers")
         headers: dict[str, str] = {}
         for line in lines:
-            name, colon, value = line.partition(":")
+            try:
+                name, colon, value = line.decode().partition(":")
+            except UnicodeDecodeError:
+                raise _fail("a part header is not text") from None
             if not colon or not name.strip():
                 raise _fail("a part header has no name")
             headers.setdefault(name.strip().lower(), value.strip())
