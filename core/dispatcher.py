@@ -6,7 +6,8 @@ Rules:
 2. Leases are renewed at a third of their length; a renewal that fails means that somebody else has the delivery, and the attempt
    is cancelled.
 3. Settling is not waited for: the next attempt starts while the last one's commit is under way.
-4. An exception that a gateway did not foresee is a failed attempt and a log line, never a lost delivery.
+4. An exception that a gateway did not foresee is a failed attempt and a log line, never a lost delivery. A ledger that is busy is
+   asked again; what it was asked for is never forgotten.
 5. What has just been accepted is attempted at once, under the lease it was born with, as long as nothing waits in the queue: a
    backlog is served by lanes, and nobody overtakes it.
 6. Draining takes no new work and lets what is in flight finish.
@@ -22,12 +23,13 @@ from typing import Any
 from core import commands, limits, log
 from core.clock import SECOND, Micros
 from core.commands import Settlement, SettlementResult, Work
-from core.delivery import OPEN_STATES, Delivery
-from core.errors import DurabilityLost, PayloadError, StafetError
+from core.delivery import OPEN_STATES, Delivery, State
+from core.errors import DurabilityLost, Overloaded, PayloadError, StafetError
 from core.gateway import Gateway, Outcome
 from core.ledger.deliveries import Claim, Renew, of_outcome
 from core.parcel import Parcel
 from core.runtime import Runtime
+from core.schedule import RetryPlan
 
 _log = log.get("dispatcher")
 
@@ -48,6 +50,8 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._draining = False
         self._kept = 0
+        self._asked = 0
+        """How much a claim under way may bring."""
         self._backlog = True
         self._owner = runtime.boot
         self._loop = asyncio.get_running_loop()
@@ -76,9 +80,12 @@ class Dispatcher:
         self._begin(delivery, parcel)
 
     def _room(self) -> int:
-        return self._runtime.settings.in_flight - len(self._flight) - self._kept
+        return self._runtime.settings.in_flight - len(self._flight) - self._kept - self._asked
 
     def _begin(self, delivery: Delivery, parcel: Parcel) -> None:
+        earlier = self._flight.get(delivery.id)
+        if earlier and earlier.task:  # its lease ran out under it, and this node has claimed the delivery again
+            earlier.task.cancel()
         attempt = self._flight[delivery.id] = _Attempt(delivery, delivery.due_at)
         attempt.task = self._loop.create_task(self._attempt(attempt, parcel))
 
@@ -90,8 +97,13 @@ class Dispatcher:
         try:
             while not self._draining:
                 self._wake.clear()
-                wanted = min(self._room(), limits.CLAIM_BATCH)
-                self._backlog = wanted <= 0 or await self._claim(wanted) == wanted
+                # Half of the room, so that what is accepted while a claim is under way finds some too.
+                wanted = min((self._room() + 1) // 2, limits.CLAIM_BATCH)
+                try:
+                    self._backlog = wanted <= 0 or await self._claim(wanted) == wanted
+                except Overloaded as error:
+                    _log.warning("the ledger gives no work now; it is asked again", cause=str(error))
+                    self._backlog = False
                 if self._backlog and self._room() > 0:
                     continue
                 try:
@@ -115,7 +127,11 @@ class Dispatcher:
 
     async def _claim(self, limit: int) -> int:
         now = self._runtime.clock.now()
-        work: Work = await self._runtime.do(commands.CLAIM, Claim(limit, self._owner, now, now + limits.LEASE))
+        self._asked = limit
+        try:
+            work: Work = await self._runtime.do(commands.CLAIM, Claim(limit, self._owner, now, now + limits.LEASE))
+        finally:
+            self._asked = 0
         for delivery in work.deliveries:
             self._begin(delivery, work.parcels[delivery.parcel_id])
         self._runtime.metrics.in_flight.set(len(self._flight))
@@ -129,7 +145,8 @@ class Dispatcher:
         except asyncio.CancelledError:
             return
         finally:
-            self._flight.pop(delivery.id, None)
+            if self._flight.get(delivery.id) is attempt:
+                del self._flight[delivery.id]
             if self._backlog:
                 self.wake()
         self._runtime.metrics.attempt_seconds.labels(delivery.gateway).observe(self._loop.time() - begun)
@@ -140,26 +157,51 @@ class Dispatcher:
         if gateway is None:
             reason = f"the gateway {delivery.gateway!r} is not active on this node; name it in node.yaml"
             return Outcome(code="no-gateway", reason=reason)
+        if self._waited_long_enough(gateway, delivery):
+            return Outcome(code="no-receipt", reason="the far side took it each time, and no receipt has come")
         try:
-            return await gateway.deliver(delivery, parcel)
+            outcome = await gateway.deliver(delivery, parcel)
+            if not isinstance(outcome, Outcome):
+                raise TypeError(f"{delivery.gateway}: deliver gave no outcome")
+            return outcome
+        except asyncio.CancelledError as error:
+            if _told_to_stop():
+                raise
+            return _bug(delivery, error)  # something within the gateway was cancelled, not the attempt
         except PayloadError as error:
             return Outcome(refused=True, code="payload", reason=str(error))
         except StafetError as error:
             return Outcome(code=type(error).__name__, reason=str(error))
         except Exception as error:  # whatever a gateway does, the delivery lives on
-            _log.exception("a gateway failed in a way it does not document", delivery=delivery.id)
-            return Outcome(code="bug", reason=f"{type(error).__name__}; the node's log has the detail")
+            return _bug(delivery, error)
+
+    def _waited_long_enough(self, gateway: Gateway, delivery: Delivery) -> bool:
+        """Whether every attempt was taken by the far side and the last one's receipt has not come either."""
+        return delivery.state is State.AWAITING and delivery.attempts > self._plan(gateway, delivery).attempts
+
+    def _plan(self, gateway: Gateway, delivery: Delivery) -> RetryPlan:
+        try:
+            return gateway.retry_plan(delivery)
+        except Exception as error:  # whatever a gateway does, the delivery is tried again
+            _bug(delivery, error)
+            return RetryPlan()
+
+    def _retry_at(self, delivery: Delivery, outcome: Outcome, now: Micros) -> Micros | None:
+        """When the next attempt is due, or None when there is none."""
+        if outcome.receipt is not None or outcome.refused:
+            return None
+        gateway = self._gateways.get(delivery.gateway)
+        if gateway is None:
+            return now + limits.RETRY_CEILING
+        plan = self._plan(gateway, delivery)
+        due = plan.next_attempt(delivery.attempts, now, delivery.id, at_least=outcome.retry_after)
+        if due is None and outcome.sent:  # the receipt of the last attempt gets its time as well
+            return now + plan.wait(delivery.attempts, delivery.id)
+        return due
 
     def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
         now = self._runtime.clock.now()
-        gateway = self._gateways.get(delivery.gateway)
-        retry_at = None
-        if outcome.receipt is None and not outcome.refused and gateway is not None:
-            plan = gateway.retry_plan(delivery)
-            retry_at = plan.next_attempt(delivery.attempts, now, delivery.id, at_least=outcome.retry_after)
-        elif gateway is None:
-            retry_at = now + limits.RETRY_CEILING
-        settle = of_outcome(delivery, outcome, now, retry_at)
+        settle = of_outcome(delivery, outcome, now, self._retry_at(delivery, outcome, now))
         self._runtime.metrics.attempts.labels(delivery.gateway, settle.event.value).inc()
         if settle.due_at is not None:
             self._loop.call_later(max(0.0, (settle.due_at - now) / SECOND), self.wake)
@@ -189,8 +231,24 @@ class Dispatcher:
             late = [a for a in self._flight.values() if a.until - now < limits.LEASE * 2 // 3]
             for attempt in late:
                 wanted = Renew(attempt.delivery.id, attempt.delivery.epoch, now + limits.LEASE)
-                if await self._runtime.do(commands.RENEW, wanted):
+                try:
+                    renewed = await self._runtime.do(commands.RENEW, wanted)
+                except Overloaded as error:
+                    _log.warning("a lease could not be renewed now; it is tried again", cause=str(error))
+                    continue
+                if renewed:
                     attempt.until = wanted.until
                 elif attempt.task:
                     _log.warning("a lease was lost; its attempt is cancelled", delivery=attempt.delivery.id)
                     attempt.task.cancel()
+
+
+def _told_to_stop() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _bug(delivery: Delivery, error: BaseException) -> Outcome:
+    """What the trace says of an error that the gateway does not document; the log has it whole."""
+    _log.error("a gateway failed in a way it does not document", delivery=delivery.id, exc_info=error)
+    return Outcome(code="bug", reason=f"{type(error).__name__}; the node's log has the detail")

@@ -147,6 +147,25 @@ class Paper:
                 await self.changed.wait()
 
 
+async def forever(delivery: Delivery, parcel: Parcel) -> Outcome:
+    """An attempt that does not end by itself."""
+    await asyncio.Event().wait()
+    raise AssertionError("unreachable")
+
+
+def giving(*outcomes: Outcome | BaseException) -> Any:
+    """An attempt for each, the last one again and again."""
+    left = list(outcomes)
+
+    async def act(delivery: Delivery, parcel: Parcel) -> Outcome:
+        outcome = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    return act
+
+
 def make_settings(folder: Path, url: str = "", **changes: Any) -> NodeSettings:
     """A home with a key-encryption key, the documents above and a gateway, on SQLite unless ``url`` says otherwise."""
     (folder / "config").mkdir(parents=True, exist_ok=True)
@@ -188,9 +207,14 @@ class Site:
         try:
             yield dispatcher
             await dispatcher.drain(5_000_000)
+            await self.written()
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
+
+    async def written(self) -> None:
+        """Wait until everything the writer was handed so far is committed: settling is not waited for."""
+        await self.kernel.note("", "barrier", {})
 
     # -- in
 
