@@ -5,24 +5,32 @@ Rules:
 1. No redirect is followed, no proxy variable read, no ``Content-Encoding`` undone: the peer is who the agreement says.
 2. The TLS context is made once per partner and kept (loading anchors costs milliseconds).
 3. An answer is read up to a limit; it is a signal of a few kilobytes, never a payload.
-4. What failed is told in one class, `Unreachable`, with a safe word and whether any octet of an answer was seen: a
+4. No peer can keep us waiting for ever: each piece must go out in time, and the answer must end in time.
+5. What failed is told in one class, `Unreachable`, with a safe word and whether any octet of an answer was seen: a
    connection kept alive that the peer had closed is retried at once and does not count.
 """
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import ssl
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final
 
 import aiohttp
 
 from accesspoint import limits
 from accesspoint.errors import As4Error
 
+_PIECE: Final = 65_536
+_GONE: Final = (errno.ECONNRESET, errno.EPIPE)
+
 
 class Unreachable(As4Error):
-    """No answer came. ``word`` names the step (``connect``, ``tls``, ``send``, ``timeout``, ``closed``)."""
+    """No answer came. ``word`` names the step (``connect``, ``tls``, ``send``, ``timeout``, ``closed``, ``answer``)."""
 
     def __init__(self, word: str, detail: str, *, stale: bool = False) -> None:
         self.word, self.detail, self.stale = word, detail, stale
@@ -77,38 +85,94 @@ class Client:
         length: int,
         tls: ssl.SSLContext | None,
     ) -> Response:
-        """POST ``length`` octets and read the answer. Raises `Unreachable`."""
+        """POST ``length`` octets and read the answer. Raises `Unreachable`, and what ``body`` itself raises."""
         headers = {"Content-Type": content_type, "Content-Length": str(length)}
+        answered, pace = False, asyncio.timeout(limits.CONNECT_TIMEOUT + limits.READ_TIMEOUT + limits.ANSWER_TIMEOUT)
+        octets = body if isinstance(body, bytes) and len(body) <= _PIECE else _Paced(body, pace)
         try:
-            async with self._session.post(
-                url, data=body, headers=headers, ssl=tls if tls is not None else True, allow_redirects=False
-            ) as response:
+            async with (
+                pace,
+                self._session.post(
+                    url,
+                    data=octets,
+                    headers=headers,
+                    ssl=tls if tls is not None else True,
+                    allow_redirects=False,
+                ) as response,
+            ):
+                answered = True
                 answer = bytearray()
                 async for chunk in response.content.iter_any():
                     answer += chunk
                     if len(answer) > limits.ANSWER_SIZE:
                         raise Unreachable("answer", f"the answer is larger than {limits.ANSWER_SIZE} octets")
-                wait = response.headers.get("Retry-After", "")
                 return Response(
                     response.status,
                     response.headers.get("Content-Type", ""),
                     bytes(answer),
-                    min(int(wait), limits.RETRY_AFTER) if wait.isascii() and wait.isdigit() else None,
+                    _seconds(response.headers.get("Retry-After", "")),
                 )
         except aiohttp.ClientConnectorCertificateError as error:
             raise Unreachable("tls", f"the server's certificate is not trusted: {error.certificate_error}") from None
         except aiohttp.ClientSSLError as error:
             raise Unreachable("tls", str(error)) from None
         except aiohttp.ClientConnectorError as error:
+            if isinstance(error.os_error, ConnectionResetError):  # a port that is closed refuses, it does not reset
+                raise Unreachable("tls", "the server ended the handshake") from None
             raise Unreachable("connect", str(error.os_error)) from None
         except aiohttp.ServerDisconnectedError:
             raise Unreachable("closed", "the connection was closed before an answer", stale=True) from None
+        except aiohttp.ConnectionTimeoutError:
+            raise Unreachable("connect", "no connection in time") from None
         except TimeoutError:
             raise Unreachable("timeout", "no answer in time") from None
         except (aiohttp.ClientError, OSError, ssl.SSLError) as error:
-            stale = isinstance(error, ConnectionResetError | BrokenPipeError)
-            raise Unreachable("send", f"{type(error).__name__}: {error}", stale=stale) from None
+            if isinstance(octets, _Paced) and octets.fault:
+                raise octets.fault from None
+            if isinstance(error.__cause__, ssl.SSLError):  # since TLS 1.3 a client certificate is refused this late
+                raise Unreachable("tls", str(error.__cause__)) from None
+            gone = isinstance(error, ConnectionResetError | BrokenPipeError) or getattr(error, "errno", 0) in _GONE
+            raise Unreachable("send", f"{type(error).__name__}: {error}", stale=gone and not answered) from None
 
     async def close(self) -> None:
         """Close all connections."""
         await self._session.close()
+
+
+class _Paced:
+    """A long body: ``pace`` ends the exchange when a piece does not go out in time, or when the answer does not end in time.
+
+    ``fault`` is what the body itself raised, which the library would tell as a broken connection.
+    """
+
+    def __init__(self, body: bytes | AsyncIterator[bytes], pace: asyncio.Timeout) -> None:
+        self._pieces = _cut(body) if isinstance(body, bytes) else body
+        self._pace = pace
+        self.fault: Exception | None = None
+
+    async def __aiter__(self) -> AsyncIterator[bytes | memoryview]:
+        try:
+            async for piece in self._pieces:
+                self._allow(limits.READ_TIMEOUT)
+                yield piece
+        except Exception as error:  # it is the caller's own: `Client.post` raises it as it is
+            self.fault = error
+            raise
+        self._allow(limits.ANSWER_TIMEOUT)
+
+    def _allow(self, seconds: float) -> None:
+        with suppress(RuntimeError):  # the exchange has ended while we were still sending
+            self._pace.reschedule(asyncio.get_running_loop().time() + seconds)
+
+
+async def _cut(body: bytes) -> AsyncIterator[memoryview]:
+    octets = memoryview(body)
+    for at in range(0, len(octets), _PIECE):
+        yield octets[at : at + _PIECE]
+
+
+def _seconds(value: str) -> int | None:
+    """``Retry-After`` in seconds; None for a date, and for what is no number at all."""
+    if not value.isascii() or not value.isdigit():
+        return None
+    return int(value) if len(value) < 10 and int(value) < limits.RETRY_AFTER else limits.RETRY_AFTER

@@ -55,6 +55,8 @@ ANSWER_SIZE: Final = 1024 * 1024
 HTTP_LINE: Final = 8190
 #: Seconds without an octet before a body is given up.
 READ_TIMEOUT: Final = 60.0
+#: Seconds from the last octet of a message sent to the last octet of its answer: a peer may judge a large one for a while.
+ANSWER_TIMEOUT: Final = 120.0
 #: Octets a second a long body must keep up after the first minute.
 MINIMUM_RATE: Final = 1024
 #: Seconds to connect.
