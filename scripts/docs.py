@@ -461,6 +461,7 @@ def pages(root: Path = ROOT) -> dict[Path, str]:
         Path("docs/reference/limits.md"): limits_page(),
         Path("docs/reference/settings.md"): settings_page(),
         Path("docs/reference/cli.md"): cli_page(),
+        Path("docs/reference/as4-samples.md"): _load("scripts.sample_table", "samples_page")(root, MADE),
     }
     return {path: text for path, text in made.items() if text is not None}
 

@@ -29,6 +29,7 @@ from accesspoint.tokens import candidates, parse_key_info
 from accesspoint.xmlenc import parse_encryption, unwrap_key
 from core.trust import common_name
 from gateways.as4.checks import check
+from scripts.sample_table import agrees
 from tests.vectors import opinions, running
 from tests.vectors.running import Sample, Verdict, World, index, lift, origins, references_of, table, world
 
@@ -125,19 +126,6 @@ def test_the_table_quotes_the_samples_own_index(samples):
         entry = listed[row["file"]]
         assert (row["unit"], row["from"]) == (entry["unit"], entry["origin"])
         assert row["readme"] == f"{entry['verdict']}: {entry['expected_response']}"
-
-
-def agrees(row: Row) -> bool:
-    """Whether the verdict under the origin is one that the README gives."""
-    verdict, _, response = row["readme"].partition(": ")
-    answer = row["under_origin"]["answer"]
-    if response == "-":
-        good = {"valid": ("receipt", "error"), "partial": ("EBMS:0102",)}[verdict]
-        return answer.startswith(good)
-    words = {"accepted": "receipt", "SOAP Received": "retry"}.get(
-        answer, answer.removeprefix("EBMS:").removeprefix("SOAP ")
-    )
-    return words in response
 
 
 def test_a_verdict_of_our_own_is_argued_and_named():
