@@ -1,4 +1,4 @@
-"""What can go wrong in an exchange, and the catalogue of ebMS errors [ebMS3 §6.7, AS4 §3.6].
+"""What can go wrong in an exchange, and the catalogue of ebMS errors [ebMS3 §6.7 and Part 2 §H, AS4 §3.6].
 
 ::
 
@@ -145,8 +145,29 @@ DUPLICATE_DETECTED: Final = _row(
     "4001", "DuplicateDetected", "Content", "ebms", "phase4's private code for a message it has already"
 )
 
+_OTHERS: Final = (
+    _row("0040", "BadFragmentGroup", "Content", "ebms", "a fragment of a group that was refused"),
+    _row("0041", "DuplicateMessageSize", "Content", "ebms", "two fragments say how large the message is"),
+    _row("0042", "DuplicateFragmentCount", "Content", "ebms", "two fragments say how many there are"),
+    _row("0043", "DuplicateMessageHeader", "Content", "ebms", "two fragments bring the message's MIME header"),
+    _row("0044", "DuplicateAction", "Content", "ebms", "two fragments bring the message's action"),
+    _row("0045", "DuplicateCompressionInfo", "Content", "ebms", "two fragments say how the message is compressed"),
+    _row("0046", "DuplicateFragment", "Content", "ebms", "the same fragment came twice"),
+    _row("0047", "BadFragmentStructure", "Unpackaging", "ebms", "a fragment is not one empty body and one part"),
+    _row("0048", "BadFragmentNum", "Content", "ebms", "a fragment's number is above their count"),
+    _row("0049", "BadFragmentCount", "Content", "ebms", "the count of fragments is below a number seen already"),
+    _row("0050", "FragmentSizeExceeded", "Unpackaging", "ebms", "a fragment is larger than agreed", "warning"),
+    _row("0051", "ReceiveIntervalExceeded", "Unpackaging", "ebms", "not all fragments came in the agreed time"),
+    _row("0052", "BadProperties", "Unpackaging", "ebms", "a fragment has a property it may not have", "warning"),
+    _row("0053", "HeaderMismatch", "Unpackaging", "ebms", "a fragment's header differs from the joined message's"),
+    _row("0054", "OutOfStorageSpace", "Unpackaging", "ebms", "the receiver has no room for the fragments"),
+    _row("0055", "DecompressionError", "Processing", "ebms", "the joined message could not be decompressed"),
+    _row("0060", "ResponseUsingAlternateMEP", "Processing", "ebms", "the response will come another way", "warning"),
+)
+"""Codes for what we never do, split messages above all: a peer may send them, and then somebody wants to know what they mean."""
+
 CATALOGUE: Final[dict[str, CatalogueEntry]] = {
-    entry.code: entry for entry in list(globals().values()) if isinstance(entry, CatalogueEntry)
+    entry.code: entry for entry in (*globals().values(), *_OTHERS) if isinstance(entry, CatalogueEntry)
 }
 """All rows by code."""
 
