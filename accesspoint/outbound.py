@@ -14,10 +14,11 @@ Rules:
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, cast
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -38,7 +39,14 @@ from accesspoint.ebms import (
     user_message_xml,
 )
 from accesspoint.entropy import entropy as system_entropy
-from accesspoint.errors import INVALID_RECEIPT, MISSING_RECEIPT, EbmsError, HttpRefusal, RemoteError
+from accesspoint.errors import (
+    INVALID_RECEIPT,
+    MISSING_RECEIPT,
+    POLICY_NONCOMPLIANCE,
+    EbmsError,
+    HttpRefusal,
+    RemoteError,
+)
 from accesspoint.names import COMPRESSION_TYPE, GZIP, MIME_TYPE
 from accesspoint.pmode import PMode
 from accesspoint.receipts import match_receipt, parse_errors, parse_receipt
@@ -112,7 +120,7 @@ class Message:
         """The inverse of `to_bytes`. Raises `ValueError` for octets that are no frozen message."""
         try:
             return cls._thawed(octets)
-        except (LookupError, TypeError, AttributeError) as error:
+        except (LookupError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"no frozen message: {type(error).__name__}") from None
 
     @classmethod
@@ -193,6 +201,10 @@ class PartWriter:
         return self._cipher.finish() if self._cipher else b""
 
 
+_CID: Final = re.compile("[!-;=?-~]+")
+_MEDIA_TYPE: Final = re.compile("[ -~]+")
+
+
 def new_cid(entropy: Entropy = system_entropy) -> str:
     """A Content-ID of unreserved characters alone."""
     return f"{entropy(12).hex()}@stafet"
@@ -209,8 +221,8 @@ def build(
 ) -> Message:
     """Header, signature and encryption of a user message whose parts are prepared.
 
-    ``message.parts`` is filled in here. Raises `ValueError` for a value XML cannot hold and `EbmsError` for a P-Mode that lacks
-    what its profile demands.
+    ``message.parts`` is filled in here. Raises `ValueError` for a value XML or a MIME header cannot hold and `EbmsError` for a
+    P-Mode that lacks what its profile demands.
     """
     message = replace(message, parts=tuple(part.info() for part in parts))
     mark = entropy(8).hex()
@@ -222,12 +234,17 @@ def build(
     key, encryption, ivs = b"", b"", [b""] * len(parts)
     if parts and pmode.profile.demand_encryption:
         theirs = pmode.their_encryption_certificate
-        if theirs is None:
-            raise EbmsError(INVALID_RECEIPT, field="encryption_certificate", cause="the partner has none")
+        public = theirs.public_key() if theirs else None
+        if theirs is None or not isinstance(public, rsa.RSAPublicKey):
+            cause = "is no RSA certificate" if theirs else "the partner has none"
+            raise EbmsError(POLICY_NONCOMPLIANCE, field="encryption_certificate", cause=cause)
         key, ivs = entropy(16), [entropy(IV) for _ in parts]
-        wrapped = wrap_key(cast(rsa.RSAPublicKey, theirs.public_key()), key)
+        wrapped = wrap_key(public, key)
         listed = [(part.cid, part.wire_type) for part in parts]
         encryption = encryption_xml(theirs, pmode.key_reference, wrapped, listed, KEY_ID)
+    for part in parts:
+        if not _CID.fullmatch(part.cid) or not (key or _MEDIA_TYPE.fullmatch(part.wire_type)):
+            raise ValueError(f"{part.cid!r} or {part.wire_type!r} cannot be written in a MIME header")
     info = signed_info(pmode.profile, references)
     security = security_xml(info, sign(info), certificate, pmode.key_reference, TOKEN_ID, encryption)
     root = envelope_xml(security, messaging, body)

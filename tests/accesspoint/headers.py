@@ -7,14 +7,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from cryptography import x509
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from lxml import etree
 
 from accesspoint import ebms, names
 from accesspoint.ebms import PartInfo, Party, Property, Signal, Typed, UserMessage
+from accesspoint.profiles import EDELIVERY_1_15
 from accesspoint.references import Reference, Transform
+from accesspoint.signals import signed_signal
 from accesspoint.soap import Envelope, parse_envelope
+from accesspoint.tokens import KeyReference, candidates
+from tests.fuzz import world as w
 
 NOW: Final = 1_772_366_400_000_000
 MILLISECOND: Final = 1_000
@@ -130,6 +135,29 @@ def read(messaging: bytes) -> UserMessage | Signal:
 def canonical(element: etree._Element) -> bytes:
     """An element where it stands, as lxml canonicalises it: the second opinion about our templates."""
     return etree.tostring(element, method="c14n", exclusive=True, with_comments=False)
+
+
+# --- signals of the hospital ------------------------------------------------------------------------------------------
+
+
+def signed(content: bytes, signer: Any = None, **more: Any) -> bytes:
+    """A signal of the hospital's, or of whoever signs instead."""
+    identity = signer or w.world().ours
+    values: dict[str, Any] = {
+        "message_id": "s-1@hospital.example",
+        "timestamp": NOW,
+        "reference": "m-1@municipality.example",
+        "profile": EDELIVERY_1_15,
+        "certificate": identity.certificate,
+        "form": "binary-security-token",
+        "sign": w.sign_as(identity),
+    }
+    return signed_signal(content, **values | more)
+
+
+def believe(reference: KeyReference) -> list[x509.Certificate]:
+    """The hospital's certificate, when it is meant."""
+    return candidates(reference, [w.world().ours.certificate])
 
 
 # --- the schema -------------------------------------------------------------------------------------------------------

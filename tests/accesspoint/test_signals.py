@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,36 +13,15 @@ from accesspoint.errors import CATALOGUE, INVALID_HEADER, EbmsError, SoapFault
 from accesspoint.names import DS, S12, tag
 from accesspoint.profiles import EDELIVERY_1_15
 from accesspoint.receipts import error_xml, parse_errors, parse_receipt, receipt_xml
-from accesspoint.signals import fault_envelope, signed_signal, unsigned_error
+from accesspoint.signals import fault_envelope, unsigned_error
 from accesspoint.soap import parse_envelope
-from accesspoint.tokens import KeyReference, candidates
 from accesspoint.wss import rsa_sign, verify
 from tests.accesspoint import headers
-from tests.accesspoint.headers import NOW, against_schema, canonical, official, quick
+from tests.accesspoint.headers import NOW, against_schema, believe, canonical, official, quick, signed
 from tests.fuzz import world as w
 
 FORMS = ("binary-security-token", "subject-key-identifier", "issuer-serial")
 SENT = w.sent(w.world().pinned)[0].references
-
-
-def signed(content: bytes, **more: Any) -> bytes:
-    """A signal of the hospital's."""
-    ours = w.world().ours
-    values: dict[str, Any] = {
-        "message_id": "s-1@hospital.example",
-        "timestamp": NOW,
-        "reference": "m-1@municipality.example",
-        "profile": EDELIVERY_1_15,
-        "certificate": ours.certificate,
-        "form": "binary-security-token",
-        "sign": lambda octets: rsa_sign(ours.key, octets),
-    }
-    return signed_signal(content, **values | more)
-
-
-def believe(reference: KeyReference):
-    """The hospital's certificate, when it is meant."""
-    return candidates(reference, [w.world().ours.certificate])
 
 
 @pytest.mark.parametrize("form", FORMS)
