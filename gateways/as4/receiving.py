@@ -85,8 +85,6 @@ class Reception:
             staging.abort()
             facts = {"cause": fault.reason, "peer": incoming.peer}
             await self._kernel.refusal(f"fault from {incoming.peer}", f"SOAP {fault.code}", facts)
-            if fault.code == "Received":
-                fault = SoapFault("Sender", "a fault is taken only as the answer to a message")
             return Answer(500, fault_envelope(fault))
         except Overloaded as error:
             staging.abort()

@@ -4,7 +4,8 @@ Rules:
 
 1. Compress, then hash; small parts stay in memory and in the frozen wire, large ones become kept objects, and a payload that gzip
    cannot make smaller is sent from where it lies.
-2. Freeze before the first octet leaves. Every later attempt sends the frozen octets; nothing is prepared or signed again.
+2. Freeze before the first octet leaves. Every later attempt sends the frozen octets; nothing is prepared or signed again. Only
+   when the partner's encryption certificate has changed is the encryption layer made anew, and frozen again.
 3. Encrypt while sending: ciphertext is in no digest, so it is never stored.
 4. Only a signed receipt that repeats every digest settles; an authenticated error refuses; everything else is "try again".
 """
@@ -14,8 +15,11 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from accesspoint import names
 from accesspoint.client import Client, Response, Unreachable
@@ -24,6 +28,7 @@ from accesspoint.compression import compress as compress_whole
 from accesspoint.errors import EbmsError, RemoteError, SoapFault
 from accesspoint.outbound import Acknowledged, Message, Part, build, judge_answer, new_cid
 from accesspoint.pmode import PMode
+from accesspoint.reencryption import reencrypt
 from accesspoint.wss import AttachmentDigest
 from core import failpoint, limits
 from core.clock import SECOND
@@ -39,6 +44,7 @@ from gateways.as4.workers import Workers
 SMALL: Final = 64 * 1024
 """Payload octets up to which a message is prepared in one go."""
 _PIECE: Final = 256 * 1024
+_RENEWED: Final = "the partner's encryption certificate has changed: encrypted anew, signed octets unchanged"
 _FINAL: Final = frozenset({"EBMS:0001", "EBMS:0003", "EBMS:0007", "EBMS:0008", "EBMS:0009", "EBMS:0010", "EBMS:0011"})
 """Authenticated errors about what we sent: sending the same octets again cannot help."""
 
@@ -58,6 +64,8 @@ class Wire:
 
     message: Message
     parts: tuple[tuple[bytes | None, str | None], ...]
+    encrypted_for: bytes = b""
+    """SHA-256 of the certificate it is encrypted for; b"" when nothing is encrypted."""
 
     def to_bytes(self) -> bytes:
         """For `Frozen.wire`, before sealing."""
@@ -66,7 +74,7 @@ class Wire:
         for octets, object_id in self.parts:
             body = octets if octets is not None else (object_id or "").encode()
             pieces += [struct.pack(">BI", 0 if octets is not None else 1, len(body)), body]
-        return b"".join(pieces)
+        return b"".join([*pieces, self.encrypted_for])
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Wire:
@@ -80,7 +88,7 @@ class Wire:
             body = data[at + 5 : at + 5 + length]
             parts.append((body, None) if kind == 0 else (None, body.decode() or None))
             at += 5 + length
-        return cls(message, tuple(parts))
+        return cls(message, tuple(parts), data[at:])
 
 
 class Sender:
@@ -112,6 +120,10 @@ class Sender:
             frozen = kept
             opened = unseal(self._kernel.data_key(parcel), kept.wire, delivery.id.encode())
             wire = Wire.from_bytes(opened)
+            if wire.encrypted_for and wire.encrypted_for != _encryption(pmode)[1]:
+                wire, frozen = await self._workers.small(self._renew, delivery, parcel, pmode, wire, kept)
+                facts = {"message": wire.message.message_id, "partner": pmode.partner, "cause": _RENEWED}
+                await self._kernel.freeze(delivery, frozen, facts)
         return await self._post(delivery, parcel, neighbour, pmode, wire, frozen)
 
     # -- preparing
@@ -124,10 +136,18 @@ class Sender:
         message = build(
             pmode, header, [p.part for p in prepared], neighbour.signing.certificate, signer(neighbour.signing)
         )
-        wire = Wire(message, tuple((p.octets, p.object_id) for p in prepared))
+        encrypted_for = _encryption(pmode)[1] if message.key else b""
+        wire = Wire(message, tuple((p.octets, p.object_id) for p in prepared), encrypted_for)
         sealed = seal(self._kernel.data_key(parcel), wire.to_bytes(), delivery.id.encode())
         objects = tuple(p.object_id for p in prepared if p.object_id)
         return wire, Frozen(delivery.id, (message_id,), sealed, objects, self._kernel.clock.now())
+
+    def _renew(self, delivery: Delivery, parcel: Parcel, pmode: PMode, wire: Wire, kept: Frozen) -> tuple[Wire, Frozen]:
+        """The same signed octets, encrypted for the partner's certificate of today."""
+        certificate, digest = _encryption(pmode)
+        renewed = replace(wire, message=reencrypt(wire.message, certificate, pmode.key_reference), encrypted_for=digest)
+        sealed = seal(self._kernel.data_key(parcel), renewed.to_bytes(), delivery.id.encode())
+        return renewed, replace(kept, wire=sealed, at=self._kernel.clock.now())
 
     def _prepare(self, parcel: Parcel, payload: Payload, pmode: PMode) -> Prepared:
         compress = pmode.compress and worth_compressing(payload.media_type)
@@ -257,6 +277,13 @@ class Sender:
         )
 
 
+def _encryption(pmode: PMode) -> tuple[x509.Certificate, bytes]:
+    """The certificate the partner is encrypted for now, and its SHA-256."""
+    certificate = pmode.their_encryption_certificate
+    assert certificate is not None  # the partner's file demands one
+    return certificate, certificate.fingerprint(SHA256())
+
+
 def _is_rewritten(media_type: str) -> bool:
     """Whether an uncompressed part of this type is not digested octet for octet: text (line ends) and XML (canonical form)."""
     kind = media_type.partition(";")[0].strip().lower()
@@ -265,10 +292,10 @@ def _is_rewritten(media_type: str) -> bool:
 
 def _refused(error: RemoteError, wait: int | None, spent: tuple[str, ...]) -> Outcome:
     """An error signal: final only when it is authenticated and about what we sent."""
-    failures = [e for e in error.errors if e.severity == "failure"] or list(error.errors)
-    first = failures[0]
+    failures = [e for e in error.errors if e.severity == "failure"]
+    first = (failures or list(error.errors))[0]
     reason = f"they say: {first.short_description}: {first.description or first.detail}"
     if not error.authenticated:
         reason += " (not signed by them, so it is not believed; trying again)"
-    final = error.authenticated and first.code in _FINAL
+    final = error.authenticated and bool(failures) and first.code in _FINAL
     return Outcome(refused=final, code=first.code, reason=reason, retry_after=wait, spent=spent)

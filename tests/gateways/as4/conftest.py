@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from conformance.estate import Estate
 from conformance.pki import write
+from core.ledger import deliveries
+from tests.gateways.as4.making import OtherSender, edit
+from tests.gateways.as4.running import Door, Line, Peer, plain_http, running, until
 
 
 @dataclass(frozen=True)
@@ -55,3 +60,36 @@ def estate(tmp_path: Path, template: Path) -> CopiedEstate:
     made = CopiedEstate(tmp_path / "estate", retry_first=0.05, retry_longest=0.1, template=template)
     made.make()
     return made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def whole_file(tmp_path_factory: pytest.TempPathFactory, template: Path) -> AsyncIterator[Line]:
+    """The municipality of this file."""
+    folder = tmp_path_factory.mktemp("line")
+    estate = CopiedEstate(folder, retry_first=0.05, retry_longest=0.1, template=template)
+    estate.make()
+    plain_http(estate)
+    peer = Peer(estate)
+    async with peer.listening(), running(estate.municipality.home) as (node,):
+        yield Line(estate, node, peer)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def line(whole_file: Line) -> AsyncIterator[Line]:
+    """The same line for every test, with a peer that has seen nothing; nothing is left on its way."""
+    peer = whole_file.peer
+    peer.script, peer.requests, peer.on_first_octet = [peer.accept], [], lambda: None
+    yield whole_file
+    peer.script = [peer.accept]
+    settled = lambda: not whole_file.node.runtime.read_now(deliveries.count_by_state).get("ready")  # noqa: E731
+    await until(settled, "everything was delivered")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def door(tmp_path_factory: pytest.TempPathFactory, template: Path) -> AsyncIterator[Door]:
+    """The hospital of this file."""
+    estate = CopiedEstate(tmp_path_factory.mktemp("door"), template=template)
+    estate.make()
+    edit(estate.hospital.home, "integrations.yaml", "integration", max_size=3_000_000)
+    async with running(estate.hospital.home) as (node,):
+        yield Door(estate, node, OtherSender(estate))

@@ -14,7 +14,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
+import pytest
+from sqlalchemy import Table
 
+from accesspoint import outbound
+from accesspoint.errors import RemoteError, ReportedError
 from accesspoint.inbound import Accepted, Receiver
 from accesspoint.profiles import EDELIVERY_1_15
 from accesspoint.receipts import receipt_xml
@@ -31,9 +35,20 @@ from core.parcel import Acceptance
 from core.runtime import Runtime
 from core.trust import load_identity
 from gateways.as4.partners import build
-from tests.gateways.as4.making import Sent, configuration, edit, node_of, sign_with, stage_parcel
+from tests.gateways.as4.making import (
+    OBSERVATION,
+    OtherSender,
+    Sent,
+    configuration,
+    edit,
+    node_of,
+    sign_with,
+    stage_parcel,
+)
 
 WAIT: Final = 20.0
+SMALL: Final = [("observation.json", "application/fhir+json", OBSERVATION)]
+"""One small payload."""
 
 
 # --- nodes ------------------------------------------------------------------------------------------------------------
@@ -219,6 +234,11 @@ def response(
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
+def busy(_request: Request) -> bytes:
+    """Try again."""
+    return response(b"later", status=503, headers={"Content-Type": "text/plain"})
+
+
 Script = Callable[[Request], bytes | None]
 """What to answer; None closes the connection without a word."""
 
@@ -345,3 +365,54 @@ def plain_http(estate: Estate, **fields: Any) -> None:
         "as4.partner",
         **{"url": f"http://localhost:{estate.hospital.port}/as4", **fields},
     )
+
+
+@dataclass
+class Line:
+    """A municipality's node, and the peer it sends to over a line that can be read."""
+
+    estate: Estate
+    node: Node
+    peer: Peer
+
+    async def hand_over(self, payloads: Sequence[tuple[str, str, bytes]] = SMALL, **fields: Any) -> str:
+        """A parcel on its way; gives its id."""
+        return await handed_over(self.node, payloads, **fields)
+
+    def kept(self, table: Table, delivery_id: str) -> Sequence[Any]:
+        """Rows of one delivery."""
+        query = table.select().where(table.c.delivery_id == delivery_id)
+        return self.node.runtime.read_now(lambda connection: connection.execute(query).all())
+
+
+@dataclass
+class Door:
+    """A hospital's node with a foreign sender before it."""
+
+    estate: Estate
+    node: Node
+    sender: OtherSender
+
+    async def post(self, sent: Sent) -> Got:
+        """Post a message as it is."""
+        return await post_sent(self.estate, sent)
+
+    def acknowledged(self, sent: Sent, got: Got) -> outbound.Acknowledged:
+        """What the answer proves, as the sender judges it: raises unless it is a receipt that does."""
+        return outbound.judge_answer(
+            sent.message, sent.pmode, self.sender.trust(), got.status, got.content_type, got.body
+        )
+
+    def refused(self, sent: Sent, got: Got, *, authenticated: bool = True) -> ReportedError:
+        """The one error the answer reports."""
+        with pytest.raises(RemoteError) as caught:
+            self.acknowledged(sent, got)
+        assert caught.value.authenticated is authenticated
+        (error,) = caught.value.errors
+        assert (got.status, error.severity) == (200, "failure")
+        return error
+
+    async def refusals(self, reference: str) -> list[dict[str, Any]]:
+        """What the trace says of a refused message, once it is written: refusing does not wait for it."""
+        found: list[dict[str, Any]] = await until(lambda: refusals(self.node.runtime, reference), "the refusal's trace")
+        return found

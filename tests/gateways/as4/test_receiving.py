@@ -9,30 +9,26 @@ import asyncio
 import copy
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
 import pytest
-import pytest_asyncio
+import yaml
 
 from accesspoint import ebms, names, outbound
-from accesspoint.compression import compress
-from accesspoint.errors import EbmsError, RemoteError, ReportedError, SoapFault
-from conformance.estate import INTEGRATION, SERVICE, SERVICE_TYPE, Estate
-from core import explain
+from accesspoint.errors import EbmsError, RemoteError
+from conformance.estate import INTEGRATION, PARTY_TYPE, Estate
+from conformance.pki import write
 from core.ledger import parcels
 from core.ledger.tables import further_answer, idempotency
-from core.node import Node
 from core.parcel import Key
-from gateways.as4.adapter import As4Gateway
 from gateways.as4.receiving import IN_PLACE, SMALL
 from tests.gateways.as4.conftest import CopiedEstate
 from tests.gateways.as4.making import (
     OBSERVATION,
     OtherSender,
-    Sent,
     count,
     edit,
     edit_node,
@@ -41,13 +37,13 @@ from tests.gateways.as4.making import (
     stranger,
 )
 from tests.gateways.as4.running import (
-    Got,
+    Door,
     anchors,
+    kernel,
     mailbox,
     open_alarms,
     post,
     post_sent,
-    refusals,
     running,
     told,
     until,
@@ -56,50 +52,9 @@ from tests.gateways.as4.running import (
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@dataclass
-class Door:
-    """A hospital's node with a foreign sender before it."""
-
-    estate: Estate
-    node: Node
-    sender: OtherSender
-
-    async def post(self, sent: Sent) -> Got:
-        """Post a message as it is."""
-        return await post_sent(self.estate, sent)
-
-    def acknowledged(self, sent: Sent, got: Got) -> outbound.Acknowledged:
-        """What the answer proves, as the sender judges it: raises unless it is a receipt that does."""
-        return outbound.judge_answer(
-            sent.message, sent.pmode, self.sender.trust(), got.status, got.content_type, got.body
-        )
-
-    def refused(self, sent: Sent, got: Got, *, authenticated: bool = True) -> ReportedError:
-        """The one error the answer reports."""
-        with pytest.raises(RemoteError) as caught:
-            self.acknowledged(sent, got)
-        assert caught.value.authenticated is authenticated
-        (error,) = caught.value.errors
-        assert (got.status, error.severity) == (200, "failure")
-        return error
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def door(tmp_path_factory: pytest.TempPathFactory, template: Path) -> AsyncIterator[Door]:
-    """The hospital of this file."""
-    estate = CopiedEstate(tmp_path_factory.mktemp("door"), template=template)
-    estate.make()
-    edit(estate.hospital.home, "integrations.yaml", "integration", max_size=3_000_000)
-    async with running(estate.hospital.home) as (node,):
-        yield Door(estate, node, OtherSender(estate))
-
-
 def _plain(door: Door, parcel_id: str) -> list[bytes]:
     """The payloads of a parcel, as its system would read them."""
-    runtime = door.node.runtime
-    parcel = runtime.read_now(parcels.load, parcel_id)
-    from tests.gateways.as4.running import kernel
-
+    parcel = door.node.runtime.read_now(parcels.load, parcel_id)
     return [b"".join(kernel(door.node).read_now(parcel, payload)) for payload in parcel.payloads]
 
 
@@ -233,20 +188,45 @@ async def test_the_same_id_with_other_content_is_refused_and_somebody_is_told(do
     assert _plain(door, parcel_id) == [large, b"one"]
     assert ("conflict", parcel_id) in open_alarms(door.node.runtime)
     assert len(told(door.node.runtime, parcel_id, "conflict")) == 1
-    (refusal,) = await _refusals(door, message_id)
+    (refusal,) = await door.refusals(message_id)
     assert (refusal["code"], refusal["field"]) == ("EBMS:0004", "MessageInfo/MessageId")
     await until(lambda: stored(door.node.runtime) == before, "what was refused left nothing")
 
 
-async def test_a_key_belongs_to_its_sender(door: Door):
-    """Another partner with the same message id is not in the way, and the same payload twice is two messages."""
+async def test_the_same_payload_under_two_ids_is_two_messages(door: Door):
+    """What counts once is the message, not its content."""
     one, two = door.sender.message(), door.sender.message()
     for sent in (one, two):
         door.acknowledged(sent, await door.post(sent))
-    query = idempotency.select().where(idempotency.c.value.in_([one.message.message_id, two.message.message_id]))
-    found = door.node.runtime.read_now(lambda connection: connection.execute(query).all())
-    assert {r.scope for r in found} == {"as4:municipality"}
-    assert len({r.parcel_id for r in found}) == 2
+    assert _answer(door, one.message.message_id)[0] != _answer(door, two.message.message_id)[0]
+
+
+async def test_a_message_id_belongs_to_its_sender(tmp_path: Path, template: Path):
+    """Nobody can occupy another partner's ids: the same id from both is two messages."""
+    estate = CopiedEstate(tmp_path / "two", template=template)
+    estate.make()
+    config = estate.hospital.home / "config"
+    write(config / "certificates" / "clinic.pem", stranger().certificate_pem())
+    documents = list(yaml.safe_load_all((config / "as4.yaml").read_text()))
+    clinic = {**documents[1], "id": "clinic", "signing_certificates": ["certificates/clinic.pem"]}
+    clinic["party_id"] = {"value": "demo-clinic", "type": PARTY_TYPE}
+    (config / "clinic.yaml").write_text(yaml.safe_dump(clinic))
+    sender = OtherSender(estate)
+    of_clinic = replace(sender.pmode, us=replace(sender.pmode.us, id=ebms.Typed("demo-clinic", PARTY_TYPE)))
+    sent = [
+        sender.message([b"theirs"], message_id="same-id@partners.example"),
+        sender.message([b"ours"], message_id="same-id@partners.example", pmode=of_clinic, identity=stranger()),
+    ]
+    async with running(estate.hospital.home) as (node,):
+        for one in sent:
+            got = await post_sent(estate, one)
+            outbound.judge_answer(one.message, one.pmode, sender.trust(), got.status, got.content_type, got.body)
+        assert stored(node.runtime)[:2] == (2, 2)
+        keys = node.runtime.read_now(lambda connection: connection.execute(idempotency.select()).all())
+        assert {(k.scope, k.value) for k in keys} == {
+            ("as4:municipality", "same-id@partners.example"),
+            ("as4:clinic", "same-id@partners.example"),
+        }
 
 
 async def test_a_replay_after_a_restart_is_still_a_repetition(tmp_path: Path, template: Path):
@@ -292,227 +272,6 @@ async def test_a_ping_by_a_stranger_is_refused(door: Door):
     """The test service is no way around the signature."""
     sent = door.sender.message(ping=True, identity=stranger())
     assert door.refused(sent, await door.post(sent)).code == "EBMS:0101"
-
-
-# --- refused ----------------------------------------------------------------------------------------------------------
-
-
-async def _refusals(door: Door, reference: str) -> list[dict[str, str]]:
-    """What the trace says, once it is written: refusing does not wait for it."""
-    found: list[dict[str, str]] = await until(lambda: refusals(door.node.runtime, reference), "the refusal's trace")
-    return found
-
-
-def _unsigned(s: OtherSender) -> Sent:
-    sent = s.message()
-    start, end = sent.message.root.index(b"<ds:Signature "), sent.message.root.index(b"</ds:Signature>") + 15
-    return _with_root(sent, sent.message.root[:start] + sent.message.root[end:])
-
-
-def _with_root(sent: Sent, root: bytes) -> Sent:
-    message = replace(sent.message, root=root)
-    at = sent.body.index(sent.message.root)
-    return Sent(message, sent.body[:at] + root + sent.body[at + len(sent.message.root) :], sent.pmode)
-
-
-def _other(s: OtherSender, **fields: object) -> Sent:
-    return s.message(pmode=replace(s.pmode, **fields))  # type: ignore[arg-type]
-
-
-def _flipped(s: OtherSender, size: int = 200) -> Sent:
-    """One bit of the ciphertext of a payload is another."""
-    sent = s.message([os.urandom(size)])
-    body = bytearray(sent.body)
-    body[len(body) - len(sent.message.end()) - 40] ^= 1
-    return Sent(sent.message, bytes(body), sent.pmode)
-
-
-def _swapped(s: OtherSender) -> Sent:
-    """Encrypted as it should be, but not what was signed."""
-    sent = s.message([b'{"status": "final"}'])
-    other = compress(b'{"status": "draft"}')
-    assert len(other) == sent.message.parts[0][2]
-    return Sent(sent.message, sent.message.whole([other]), sent.pmode)
-
-
-def _without_part(s: OtherSender) -> Sent:
-    sent = s.message()
-    return Sent(sent.message, sent.message.start() + sent.message.end(), sent.pmode)
-
-
-def _cut(s: OtherSender) -> Sent:
-    sent = s.message([os.urandom(200)])
-    return Sent(sent.message, sent.body[: -len(sent.message.end())], sent.pmode)
-
-
-def _changed(s: OtherSender, old: bytes, new: bytes) -> Sent:
-    sent = s.message()
-    assert old in sent.message.root
-    return _with_root(sent, sent.message.root.replace(old, new))
-
-
-def _many_properties(s: OtherSender) -> Sent:
-    properties = tuple(ebms.Property(f"p{n}", "v") for n in range(99))
-    return s.message([os.urandom(200_000)], properties=properties)
-
-
-NOWHERE = ebms.Party(ebms.Typed("demo-nobody", "urn:demo:parties"), names.INITIATOR)
-
-REFUSED: dict[str, tuple[Callable[[OtherSender], Sent], str, str]] = {
-    "unsigned": (_unsigned, "EBMS:0103", "Signature"),
-    "signed by a stranger": (lambda s: s.message(identity=stranger()), "EBMS:0101", "certificate"),
-    "changed after signing": (
-        lambda s: _changed(s, b"conversation-1", b"conversation-2"),
-        "EBMS:0101",
-        "digest of Messaging",
-    ),
-    "an unknown sender": (lambda s: _other(s, us=NOWHERE), "EBMS:0010", "From/PartyId"),
-    "another service": (
-        lambda s: _other(s, service=ebms.Typed("urn:demo:other", SERVICE_TYPE)),
-        "EBMS:0001",
-        "Service",
-    ),
-    "a service without its type": (lambda s: _other(s, service=ebms.Typed(SERVICE)), "EBMS:0001", "Service"),
-    "another action": (lambda s: _other(s, action="dance"), "EBMS:0001", "Action"),
-    "roles the wrong way round": (
-        lambda s: _other(s, us=replace(s.pmode.us, role=names.RESPONDER)),
-        "EBMS:0003",
-        "Role",
-    ),
-    "encrypted for somebody else": (
-        lambda s: _other(s, their_encryption_certificate=stranger().certificate),
-        "EBMS:0102",
-        "EncryptedKey",
-    ),
-    "a changed bit": (_flipped, "EBMS:0102", ""),
-    "a changed bit in a large payload": (lambda s: _flipped(s, 500_000), "EBMS:0102", ""),
-    "other octets than were signed": (_swapped, "EBMS:0101", ""),
-    "no gzip": (lambda s: s.message([b"plain" * 9], prepare=bytes), "EBMS:0303", ""),
-    "half a gzip": (
-        lambda s: s.message([os.urandom(200_000)], prepare=lambda o: compress(o)[:-9]),
-        "EBMS:0303",
-        "",
-    ),
-    "a payload that is not there": (_without_part, "EBMS:0011", "PartInfo/@href"),
-    "cut short": (_cut, "EBMS:0007", ""),
-    "more properties than are kept": (_many_properties, "EBMS:0003", "MessageProperties"),
-    "larger than the integration allows": (
-        lambda s: s.message([b"x" * 3_000_001]),
-        "EBMS:0004",
-        "message",
-    ),
-}
-"""What is wrong, how it is made, the code, and the field that is named ("" = the code says enough)."""
-
-
-@pytest.mark.parametrize("what", REFUSED)
-async def test_a_refused_message_leaves_a_reason_and_nothing_else(door: Door, what: str):
-    """The sender is told code and field, signed; the trace keeps both; no row, key or file stays."""
-    make, code, field = REFUSED[what]
-    sent = make(door.sender)
-    before = stored(door.node.runtime)
-    error = door.refused(sent, await door.post(sent))
-    assert (error.code, error.ref_to_message) == (code, sent.message.message_id)
-    assert error.description.startswith(f"{field}: " if field else "")
-    (refusal,) = await _refusals(door, sent.message.message_id)
-    assert (refusal["code"], refusal["gateway"], refusal["from"]) == (code, "as4", str(sent.pmode.us.id))
-    assert refusal["field"] == (field or refusal["field"]) != ""
-    assert refusal["cause"]
-    assert explain.code(code, As4Gateway.explain)
-    await until(lambda: stored(door.node.runtime) == before, "what was refused left nothing")
-
-
-async def test_what_was_refused_may_be_corrected_under_the_same_id(door: Door):
-    """A failed message occupies no key: a receipt is never given for it, and its id is still free."""
-    wrong = door.sender.message(message_id="corrected@municipality.example", identity=stranger())
-    right = door.sender.message(message_id="corrected@municipality.example")
-    door.refused(wrong, await door.post(wrong))
-    door.acknowledged(right, await door.post(right))
-
-
-async def test_a_stranger_is_answered_without_a_signature(door: Door):
-    """Nobody of ours was addressed: there is no key to sign under, and the answer says so to no one in particular."""
-    sent = _other(door.sender, them=NOWHERE)
-    got = await door.post(sent)
-    assert door.refused(sent, got, authenticated=False).code == "EBMS:0010"
-    assert b"<ds:Signature" not in got.body
-
-
-async def test_what_is_no_xml_is_refused_with_a_header_error(door: Door):
-    """There is no message id to refer to; the refusal is found under the address it came from."""
-    earlier = len(refusals(door.node.runtime, "message from 127.0.0.1"))
-    got = await post(
-        door.estate.hospital.port, b"<oops", {"Content-Type": "application/soap+xml"}, anchors(door.estate)
-    )
-    sent = door.sender.message()
-    assert door.refused(sent, got, authenticated=False).code == "EBMS:0009"
-    await until(
-        lambda: [r["code"] for r in refusals(door.node.runtime, "message from 127.0.0.1")[earlier:]] == ["EBMS:0009"],
-        "the refusal's trace",
-    )
-
-
-async def test_a_signal_is_taken_only_as_an_answer(door: Door):
-    """Signals that are posted are refused by their own id, and never acknowledged."""
-    sent = door.sender.message()
-    first = await door.post(sent)
-    receipt = door.acknowledged(sent, first)
-    got = await post(door.estate.hospital.port, first.body, {"Content-Type": first.content_type}, anchors(door.estate))
-    with pytest.raises(RemoteError) as caught:
-        door.acknowledged(sent, got)
-    (error,) = caught.value.errors
-    assert (error.code, error.ref_to_message) == ("EBMS:0008", receipt.message_id)
-
-
-@pytest.mark.parametrize(
-    ("envelope", "entry", "body", "code", "answer"),
-    [
-        ("http://schemas.xmlsoap.org/soap/envelope/", "", "", "VersionMismatch", "VersionMismatch"),
-        (names.S12, '<a:x xmlns:a="urn:a" s:mustUnderstand="true"/>', "", "MustUnderstand", "MustUnderstand"),
-        (names.S12, "", "<s:Fault><s:Reason><s:Text>no</s:Text></s:Reason></s:Fault>", "Received", "Sender"),
-    ],
-)
-async def test_what_is_no_ebms_message_gets_a_soap_fault(
-    door: Door, envelope: str, entry: str, body: str, code: str, answer: str
-):
-    """HTTP 500 with the fault; the trace has it, and nothing is stored."""
-    octets = f'<s:Envelope xmlns:s="{envelope}"><s:Header>{entry}</s:Header><s:Body>{body}</s:Body></s:Envelope>'
-    before = stored(door.node.runtime)
-    got = await post(
-        door.estate.hospital.port, octets.encode(), {"Content-Type": "application/soap+xml"}, anchors(door.estate)
-    )
-    assert got.status == 500
-    assert f"<S12:Value>S12:{answer}</S12:Value>".encode() in got.body
-    with pytest.raises(SoapFault):
-        door.acknowledged(door.sender.message(), got)
-    await until(
-        lambda: f"SOAP {code}" in [r["code"] for r in refusals(door.node.runtime, "fault from 127.0.0.1")],
-        "the refusal's trace",
-    )
-    assert explain.code(f"SOAP {code}", As4Gateway.explain)
-    assert stored(door.node.runtime) == before
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "kind", "status"),
-    [
-        ("GET", "/as4", "", 405),
-        ("PUT", "/as4", "application/soap+xml", 405),
-        ("POST", "/as5", "application/soap+xml", 404),
-        ("POST", "/as4", "text/html", 415),
-        ("POST", "/as4", "multipart/related", 415),
-    ],
-)
-async def test_what_is_no_exchange_is_answered_by_http_alone(
-    door: Door, method: str, path: str, kind: str, status: int
-):
-    """The status says it all, and nothing is kept."""
-    before = stored(door.node.runtime), count(door.node.runtime, "trace")
-    got = await post(
-        door.estate.hospital.port, b"x", {"Content-Type": kind}, anchors(door.estate), path=path, method=method
-    )
-    assert got.status == status
-    assert (stored(door.node.runtime), count(door.node.runtime, "trace")) == before
 
 
 # --- interrupted, and full --------------------------------------------------------------------------------------------
