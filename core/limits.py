@@ -78,6 +78,8 @@ REFUSALS: Final = 20
 ROUTES: Final = 10_000
 #: Octets of one configuration document.
 DOCUMENT_SIZE: Final = 1024 * 1024
+#: Levels of lists and mappings in one configuration document: no kind has more than eight, and reading costs the square of them.
+DOCUMENT_DEPTH: Final = 32
 #: Octets of one CEL condition.
 CONDITION_SIZE: Final = 4096
 #: Octets of one request on the node's local socket, payloads excepted (they go by path).
