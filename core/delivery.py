@@ -101,6 +101,9 @@ TABLE: dict[tuple[State, Event], State] = {
 OPEN_STATES = frozenset(_OPEN)
 """States in which somebody still has work to do."""
 
+REPEATABLE_STATES = frozenset({*_OPEN, _S.HELD, _S.FAILED, _S.QUARANTINED})
+"""States from which a delivery is sent again as it was frozen, because the far side has not spoken: its kept parts are needed."""
+
 
 def advance(state: State, event: Event) -> State:
     """The state after ``event``. Raises `IllegalTransition` where the table has no row (a bug, never input)."""

@@ -23,7 +23,7 @@ from typing import Any
 from core import commands, limits, log
 from core.clock import SECOND, Micros
 from core.commands import Settlement, SettlementResult, Work
-from core.delivery import OPEN_STATES, Delivery, State
+from core.delivery import REPEATABLE_STATES, Delivery, State
 from core.errors import DurabilityLost, Overloaded, PayloadError, StafetError
 from core.gateway import Gateway, Outcome
 from core.ledger.deliveries import Claim, Renew, of_outcome
@@ -209,7 +209,7 @@ class Dispatcher:
         future.add_done_callback(lambda done: self._settled(done, outcome))
 
     def _settled(self, done: Future[Any], outcome: Outcome) -> None:
-        """In the writer's thread: a settled delivery needs its kept objects no more."""
+        """In the writer's thread: a delivery that cannot be repeated as it was needs its kept objects no more."""
         error = done.exception()
         if error is not None:
             if not isinstance(error, DurabilityLost):
@@ -220,7 +220,7 @@ class Dispatcher:
         result: SettlementResult = done.result()
         if result.settled is not None:
             self._runtime.on_settled(result.settled.delivery)
-        if outcome.spent and result.settled is not None and result.settled.after not in OPEN_STATES:
+        if outcome.spent and result.settled is not None and result.settled.after not in REPEATABLE_STATES:
             self._runtime.delete_later(outcome.spent)
 
     async def _renew(self) -> None:

@@ -39,7 +39,7 @@ class Outcome:
     retry_after: Micros | None = None
     note: Mapping[str, str] = field(default_factory=dict)
     spent: tuple[str, ...] = ()
-    """Objects of the store that were kept for repeating this attempt, and are not needed once the delivery is settled."""
+    """Objects of the store that were kept for repeating this attempt, and are not needed once the far side has spoken."""
 
 
 @dataclass(frozen=True, slots=True)

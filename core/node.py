@@ -54,7 +54,7 @@ class Node:
         self._reasons: dict[str, str] = {"start": "the node is starting"}
         self._counts: dict[str, int] = {}
         self._health: HealthServer | None = None
-        self._hours = 0
+        self._alarmed: set[tuple[str, str]] = set()
 
     def stop(self) -> None:
         """Drain and end."""
@@ -108,10 +108,11 @@ class Node:
         done, _ = await asyncio.wait([ending, *tasks], return_when=asyncio.FIRST_COMPLETED)
         ending.cancel()
         for task in done - {ending}:
-            error = task.exception()
-            if error is not None and self.runtime.fatal is None:
-                self.runtime.fatal = error
-                _log.error("a part of the node ended", task=task.get_name(), cause=f"{type(error).__name__}: {error}")
+            error = None if task.cancelled() else task.exception()
+            cause = f"{type(error).__name__}: {error}" if error else "it ended by itself"
+            _log.error("a part of the node ended", task=task.get_name(), cause=cause)
+            if self.runtime.fatal is None:
+                self.runtime.fatal = error or Fatal(f"{task.get_name()} ended by itself")
 
     async def _end(
         self, tasks: list[asyncio.Task[None]], dispatcher: Dispatcher | None, local: LocalServer | None
@@ -130,7 +131,10 @@ class Node:
             async with asyncio.timeout(limits.DRAIN / SECOND):
                 await asyncio.gather(*tasks, return_exceptions=True)
         for gateway in self.gateways.values():
-            await gateway.close()
+            try:
+                await gateway.close()
+            except Exception as error:  # whatever a gateway does, what waits for the ledger is committed
+                _log.error("a gateway failed while it was closed", gateway=gateway.name, exc_info=error)
         if self._health:
             await asyncio.to_thread(self._health.stop)
         await asyncio.to_thread(self.runtime.close)
@@ -177,9 +181,9 @@ class Node:
             self.runtime.forget_identities()
             for gateway in self.gateways.values():
                 gateway.configure(wanted)
-        except (StafetError, ValueError) as error:
+        except Exception as error:  # whatever a gateway does with a version, the node goes on with the one it has
             for gateway in self.gateways.values():
-                with suppress(StafetError, ValueError):
+                with suppress(Exception):
                     gateway.configure(old)
             if raising:
                 raise
@@ -261,9 +265,9 @@ class Node:
                 f"clock: {skew // SECOND} s off the database's; leases would lie. Set the clock, then start again"
             )
         if skew > limits.SKEW_ALARM:
-            now = self.runtime.clock.now()
-            words = f"this node's clock is {skew / SECOND:.1f} s off the database's"
-            await self.runtime.do(commands.ALARM, Alarm(new_id(now), now, "clock", words))
+            await self._alarm_once("clock", f"this node's clock is {skew / SECOND:.1f} s off the database's")
+        else:
+            self._alarmed.discard(("clock", ""))
 
     async def _checkpoint(self) -> None:
         key = await asyncio.to_thread(audit.audit_key, self.settings.keys_path)
@@ -274,14 +278,22 @@ class Node:
         runtime, now = self.runtime, self.runtime.clock.now()
         days = {i.id: i.retention_days for i in runtime.configuration.all("integration").values()}
         default = limits.RETENTION // DAY
-        while objects := await runtime.do(commands.CALL, commands.Call(retention.expire, (days, default, now))):
-            await asyncio.to_thread(runtime.delete, objects)
+        arguments = (days, default, now)
+        while (expired := await runtime.do(commands.CALL, commands.Call(retention.expire, arguments))).parcels:
+            await asyncio.to_thread(runtime.delete, expired.objects)
         await runtime.do(commands.CALL, commands.Call(parcels.forget_keys, (now - limits.KEY_WINDOW,)))
         await runtime.read(self._sweep)
         within = {i.id: int(i.receipt_within * SECOND) for i in runtime.configuration.all("integration").values()}
         for parcel_id, integration in await runtime.read(retention.waiting_receipts, within, now):
             words = f"no receipt for a parcel of {integration} within the agreed time"
-            await runtime.do(commands.ALARM, Alarm(new_id(now), now, "no-receipt", words, parcel_id))
+            await self._alarm_once("no-receipt", words, parcel_id)
+
+    async def _alarm_once(self, code: str, words: str, parcel_id: str = "") -> None:
+        """What lasts is said once, not at every look."""
+        if (code, parcel_id) not in self._alarmed:
+            self._alarmed.add((code, parcel_id))
+            now = self.runtime.clock.now()
+            await self.runtime.do(commands.ALARM, Alarm(new_id(now), now, code, words, parcel_id))
 
     def _sweep(self, connection: Connection) -> int:
         with self.runtime.deleting:

@@ -5,7 +5,8 @@ Rules:
 1. When an integration's retention has passed and every delivery of a parcel is settled, its octets, description, evidence octets
    and personal trace parts go; ids, codes, levels and digests stay, and the chain stays verifiable [R106].
 2. An object that no row refers to is removed only when it is older than the longest permitted transfer: until then it may
-   belong to a parcel being put together.
+   belong to a parcel being put together. What a delivery was frozen with is needed until the far side has spoken: one that failed
+   may be sent again.
 3. A backup in progress pauses all deletion.
 """
 
@@ -13,11 +14,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, or_, select, update
 
 from core.clock import DAY, Micros
-from core.delivery import OPEN_STATES, State
+from core.delivery import OPEN_STATES, REPEATABLE_STATES, State
 from core.ledger.parcels import referenced
 from core.ledger.tables import delivery, frozen, inline_payload, parcel, payload, receipt, trace
 from core.limits import TRANSFER
@@ -29,28 +31,47 @@ ERASED = '{"type":"erased","sender":"erased"}'
 _UNSETTLED = [s.value for s in (*OPEN_STATES, State.HELD)]
 
 
-def expire(connection: Connection, days: Mapping[str, int], default_days: int, now: Micros) -> list[str]:
-    """Empty what has been kept long enough; gives the objects that may be deleted once this is committed."""
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """How many parcels were emptied, and the objects that may be deleted once this is committed."""
+
+    parcels: int
+    objects: tuple[str, ...] = ()
+
+
+def expire(connection: Connection, days: Mapping[str, int], default_days: int, now: Micros) -> Expired:
+    """Empty a batch of what has been kept long enough; call it until it finds no more parcels."""
     open_parcels = select(delivery.c.parcel_id).where(delivery.c.state.in_(_UNSETTLED))
-    query = select(parcel.c.id, parcel.c.integration, parcel.c.accepted_at).where(
+    query = select(parcel.c.id).where(
         parcel.c.wrapped_key != b"",
         parcel.c.accepted_at < now - min([default_days, *days.values()]) * DAY,
+        _over(days, default_days, now),
         parcel.c.id.not_in(open_parcels),
     )
-    rows = connection.execute(query.order_by(parcel.c.accepted_at).limit(_BATCH)).all()
-    gone = [r.id for r in rows if r.accepted_at < now - days.get(r.integration, default_days) * DAY]
+    gone = list(connection.execute(query.order_by(parcel.c.accepted_at).limit(_BATCH)).scalars())
     if not gone:
-        return []
+        return Expired(0)
     objects = _objects(connection, gone)
     ids = select(delivery.c.id).where(delivery.c.parcel_id.in_(gone))
     connection.execute(delete(inline_payload).where(inline_payload.c.parcel_id.in_(gone)))
-    connection.execute(update(payload).where(payload.c.parcel_id.in_(gone)).values(object_id=None, name=""))
+    connection.execute(
+        update(payload).where(payload.c.parcel_id.in_(gone)).values(object_id=None, name="", attributes="{}")
+    )
     connection.execute(delete(frozen).where(frozen.c.delivery_id.in_(ids)))
     connection.execute(update(receipt).where(receipt.c.delivery_id.in_(ids)).values(raw=b""))
     connection.execute(update(trace).where(trace.c.parcel_id.in_(gone)).values(personal=None, salt=None))
     emptied = {"description": ERASED, "sealed_subjects": None, "wrapped_key": b""}
     connection.execute(update(parcel).where(parcel.c.id.in_(gone)).values(**emptied))
-    return objects
+    return Expired(len(gone), tuple(objects))
+
+
+def _over(days: Mapping[str, int], default_days: int, now: Micros) -> ColumnElement[bool]:
+    """Whether a parcel's own integration has kept it long enough."""
+    named: dict[int, list[str]] = {}
+    for name, kept in days.items():
+        named.setdefault(kept, []).append(name)
+    own = [and_(parcel.c.integration.in_(n), parcel.c.accepted_at < now - k * DAY) for k, n in named.items()]
+    return or_(*own, and_(parcel.c.integration.not_in(list(days)), parcel.c.accepted_at < now - default_days * DAY))
 
 
 def _objects(connection: Connection, parcels: list[str]) -> list[str]:
@@ -63,10 +84,11 @@ def _objects(connection: Connection, parcels: list[str]) -> list[str]:
 
 
 def kept_for_deliveries(connection: Connection) -> set[str]:
-    """Objects that wires of unsettled deliveries need."""
+    """Objects that wires need which may be sent again."""
     query = select(frozen.c.objects).join(delivery, delivery.c.id == frozen.c.delivery_id)
     found: set[str] = set()
-    for listed in connection.execute(query.where(delivery.c.state.in_(_UNSETTLED), frozen.c.objects != "[]")).scalars():
+    states = [s.value for s in REPEATABLE_STATES]
+    for listed in connection.execute(query.where(delivery.c.state.in_(states), frozen.c.objects != "[]")).scalars():
         found.update(json.loads(listed))
     return found
 
