@@ -233,6 +233,38 @@ def test_octets_after_the_closing_boundary_change_nothing(samples, entry):
     assert shorter.answer == ("EBMS:0007" if expected["answer"] == "accepted" else shorter.answer) != "accepted"
 
 
+def taken() -> list[Any]:
+    """Messages that are accepted (where need be with a rule lifted), each with the places where it can be changed."""
+    found = []
+    for parameter in rows(how="posted"):
+        row = parameter.values[0][1]
+        said = row.get("lifted", row)["under_origin"]
+        places = ("header", "payload") if "payloads" in said else ("header",)
+        if said["answer"] == "accepted":
+            found += [pytest.param(parameter.values[0], place, id=f"{row['file']}-{place}") for place in places]
+    return found
+
+
+@pytest.mark.parametrize(("entry", "part"), taken())
+def test_one_changed_octet_is_enough_to_refuse_what_was_taken(samples, entry, part):
+    """In the header the digest of Messaging tells; in a payload its tag (0102), or its digest where it is not encrypted."""
+    row, sample = entry[1], sample_of(samples, entry)
+    if part == "header":
+        at = re.search(rb"<(\w+:)?ConversationId>", sample.body).end()
+        expected = {"answer": "EBMS:0101", "field": "digest of Messaging"}
+    else:
+        at = sample.body.rstrip().rfind(b"\r\n--") - 10
+        encrypted = b"EncryptedData" in sample.body
+        expected = {"answer": "EBMS:0102", "field": "EncryptedData"}
+        expected = expected if encrypted else {"answer": "EBMS:0101", "field": "digest of attachment"}
+    body = bytearray(sample.body)
+    body[at] ^= 1
+    agreements = world(samples, row, sample.soap, default=False)
+    changed = replace(sample, body=bytes(body))
+    with lift(row["lifted"]["rule"], changed) if "lifted" in row else nullcontext(changed) as lifted:
+        assert running.received(lifted, agreements, WHOLE).as_row() == expected
+
+
 # ------------------------------------------------------------------------------------------------------------ other judges
 
 
