@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -325,6 +326,23 @@ def test_one_octet_changed_anywhere_is_refused_or_says_the_same(data):
         return
     assert (c14n(envelope.messaging), c14n(envelope.body)) == (s.messaging(), s.BODY)
     assert (verified.certificate, verified.references) == (s.theirs(), s.local())
+
+
+@given(st.integers(0, 31), st.integers(1, 255), st.sampled_from([0, 1]))
+@settings(max_examples=60, deadline=None)
+def test_every_octet_of_a_digest_counts(at, change, which):
+    """A genuine signature over a digest that is nearly right is a signature over something else."""
+    references = list(s.local())
+    bent = bytearray(references[which].digest)
+    bent[at] ^= change
+    references[which] = replace(references[which], digest=bytes(bent))
+    with refused("0101", f"digest of {('Body', 'Messaging')[which]}", "was changed after it was signed"):
+        s.verify(s.signed(*references))
+    verified = s.verify(s.signed(*s.local(), CID))
+    near = bytearray(CID.digest)
+    near[at] ^= change
+    with refused("0101", "digest of attachment", "was changed after it was signed"):
+        wss.check_attachments(verified, {"part-1@stafet": bytes(near)}, ["part-1@stafet"])
 
 
 OPERATIONS = st.tuples(
