@@ -31,6 +31,7 @@ from core.errors import ConfigError, DescriptionError
 from core.integration import Integration
 from core.route import Route, Routes
 from core.system import RESIDUAL, System
+from core.trust import fingerprint, subject
 
 KERNEL_KINDS: Final[dict[str, type[BaseModel]]] = {
     "system": System,
@@ -137,7 +138,8 @@ def load(root: Path, kinds: Mapping[str, type[BaseModel]], checks: Sequence[Chec
         for problem in (p for check in (check_kernel, *checks) for p in check(configuration)):
             found = places.get((problem.kind, problem.id))
             where = found.where(problem.field.split(".")) if found else str(root)
-            words = f"{problem.kind} {problem.id}: {problem.field}" if not found else problem.field
+            whole = ": ".join(filter(None, (f"{problem.kind} {problem.id}".strip(), problem.field)))
+            words = problem.field if found else whole
             problems.append(ConfigError(where, words, problem.cause, problem.remedy))
     if problems:
         raise ExceptionGroup("the configuration is not applied", problems)
@@ -176,7 +178,13 @@ def _unknown(kind: str, name: str, where: str, value: str, known: Iterable[str])
 def _run_tests(configuration: Configuration, integration: Integration) -> Iterable[Problem]:
     for index, test in enumerate(integration.tests):
         where = f"tests.{index}"
-        base: dict[str, Any] = {"type": integration.types[0], "sender": "example"}
+        base: dict[str, Any] = {
+            "type": integration.types[0],
+            "sender": "example",
+            "sensitivity": integration.sensitivity,
+            "priority": integration.priority,
+            "degree": integration.degree,
+        }
         try:
             description = Description.parse(json.dumps({**base, **test.description}, default=str))
         except DescriptionError as error:
@@ -244,15 +252,24 @@ def _short(value: Any) -> str:
 
 
 def _describe(octets: bytes | None) -> str:
-    """A certificate file in words: subject, end, fingerprint."""
+    """A file in words: of each certificate subject, end and fingerprint."""
     if octets is None:
         return "-"
     try:
-        certificate = x509.load_pem_x509_certificate(octets)
+        return ", ".join(_in_words(certificate) for certificate in _certificates(octets))
     except ValueError:
         return f"SHA-256 {hashlib.sha256(octets).hexdigest()[:16]}"
+
+
+def _in_words(certificate: x509.Certificate) -> str:
     end = certificate.not_valid_after_utc.date().isoformat()
-    return f"{certificate.subject.rfc4514_string()} until {end}"
+    return f"{subject(certificate)} until {end} (SHA-256 {fingerprint(certificate)[:16]})"
+
+
+def _certificates(octets: bytes) -> list[x509.Certificate]:
+    if b"-----BEGIN" in octets:
+        return x509.load_pem_x509_certificates(octets)
+    return [x509.load_der_x509_certificate(octets)]
 
 
 def certificates_in(files: Mapping[str, bytes], name: str) -> list[x509.Certificate]:
@@ -261,9 +278,7 @@ def certificates_in(files: Mapping[str, bytes], name: str) -> list[x509.Certific
     if octets is None:
         raise ValueError(f"there is no file {name!r} in the configuration directory")
     try:
-        if b"-----BEGIN" in octets:
-            return x509.load_pem_x509_certificates(octets)
-        return [x509.load_der_x509_certificate(octets)]
+        return _certificates(octets)
     except ValueError:
         raise ValueError(f"{name!r} holds no certificate that can be read") from None
 
