@@ -4,8 +4,9 @@ Rules:
 
 1. Only ``POST`` is an exchange; everything else is answered here and never reaches the protocol [as RFC 9110 §15].
 2. The body is handed on as it comes; no part of it is kept here, and no ``Content-Encoding`` is undone (a second bomb door).
-3. A slow body is cut: each read has a deadline, and a long one a minimum rate.
-4. After an early refusal a bounded rest of the body is read, so that the peer sees the answer instead of a reset.
+3. A slow body is cut: each read has a deadline, and a long one a minimum rate. Only waiting counts, not our own work.
+4. After an early refusal a bounded rest of the body is read, so that the peer sees the answer instead of a reset. A peer that
+   asks first (``Expect: 100-continue``) is told to go on when the body is wanted, and sends nothing when it is not.
 5. An exception that is no documented refusal is a bug: it is reported to ``on_bug`` and answered 500 without detail.
 """
 
@@ -18,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.web_log import AccessLogger
 
 from accesspoint import limits
@@ -40,11 +41,12 @@ class Answer:
 class Incoming:
     """One request as it arrives. ``peer`` is the address, ``client_certificate`` the DER of a mutual TLS peer."""
 
-    __slots__ = ("_received", "_request", "client_certificate", "content_length", "content_type", "peer")
+    __slots__ = ("_asks", "_received", "_request", "client_certificate", "content_length", "content_type", "peer")
 
     def __init__(self, request: web.BaseRequest) -> None:
         self._request = request
         self._received = 0
+        self._asks = "Expect" in request.headers and request.version >= HttpVersion11
         self.content_type = request.headers.get("Content-Type", "")
         self.content_length = request.content_length
         self.peer = request.remote or ""
@@ -54,9 +56,14 @@ class Incoming:
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body in pieces as the network gives them. Raises `HttpRefusal` 408 for a slow, 400 for a broken body."""
         loop = asyncio.get_running_loop()
-        begun = loop.time()
+        waited = 0.0
         content = self._request.content
+        if self._asks:
+            self._asks = False
+            await self._request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._request.writer.output_size = 0  # the answer itself has not begun
         while True:
+            asked = loop.time()
             try:
                 async with asyncio.timeout(limits.READ_TIMEOUT):
                     chunk = await content.readany()
@@ -69,14 +76,14 @@ class Incoming:
             if not chunk:
                 return
             self._received += len(chunk)
-            took = loop.time() - begun
-            if took > limits.READ_TIMEOUT and self._received / took < limits.MINIMUM_RATE:
+            waited += loop.time() - asked
+            if waited > limits.READ_TIMEOUT and self._received / waited < limits.MINIMUM_RATE:
                 raise HttpRefusal(408, f"slower than {limits.MINIMUM_RATE} octets a second")
             yield chunk
 
     async def drain(self) -> None:
         """Read and forget a bounded rest of the body, so that an early answer is seen."""
-        left = limits.DRAIN_OCTETS
+        left = 0 if self._asks else limits.DRAIN_OCTETS
         with suppress(Exception):  # the peer may go at any moment; there is nothing left to lose here
             async with asyncio.timeout(limits.DRAIN_TIMEOUT):
                 while left > 0 and (chunk := await self._request.content.readany()):
@@ -112,16 +119,19 @@ class Server:
             )
         if request.headers.get("Content-Encoding", "identity").lower() != "identity":
             return web.Response(status=415, text="Content-Encoding is not supported: compress the parts instead.\n")
+        if request.headers.get("Expect", "100-continue").lower() != "100-continue":
+            return web.Response(status=417, text="Only 100-continue can be expected.\n")
         incoming = Incoming(request)
         try:
             answer = await self._handler(request.path, incoming)
         except HttpRefusal as refusal:
-            await incoming.drain()
             headers = {"Connection": "close"} if refusal.status == 408 else {}
+            if not headers:  # nothing more is awaited of a peer that was too slow
+                await incoming.drain()
             return web.Response(status=refusal.status, text=refusal.reason + "\n", headers=headers)
-        except (asyncio.CancelledError, ConnectionError):
-            raise
         except Exception as error:  # a bug: told to the operator, not to the peer
+            if isinstance(error, ConnectionError) and (request.transport is None or request.transport.is_closing()):
+                raise  # the peer has gone; a connection of our own that breaks is a bug like any other
             self._on_bug(error)
             return web.Response(status=500, text="Internal error; the operator has been told.\n")
         await incoming.drain()
@@ -139,6 +149,7 @@ class Server:
             max_line_size=limits.HTTP_LINE,
             max_field_size=limits.HTTP_LINE,
             keepalive_timeout=limits.KEEP_ALIVE,
+            lingering_time=limits.DRAIN_TIMEOUT,
             auto_decompress=False,
         )
         self._runner = web.ServerRunner(server)
