@@ -1,22 +1,30 @@
 """Node-local settings: ``node.yaml``, what one machine says of itself and no version holds.
 
-Rule: paths are relative to the file's folder, so that a home folder can be moved and copied whole. Unknown fields are refused.
+Rules:
+
+1. Paths are relative to the file's folder, so that a home folder can be moved and copied whole.
+2. Plain YAML by the rules of `core.documents`. Unknown fields are refused, and so is a setting that is not safe, by its name.
+3. A secret is named, not written: ``${NAME}`` is taken from the environment when it is needed, and must be there.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
+from core.documents import read_value
 from core.errors import ConfigError
-from core.limits import FREE_SPACE_RESERVE, IN_FLIGHT
+from core.limits import DOCUMENT_SIZE, FREE_SPACE_RESERVE, IN_FLIGHT
 from core.system import Name
 
 FILE = "node.yaml"
+_NAMED = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 class _Section(BaseModel):
@@ -88,8 +96,24 @@ class NodeSettings(_Section):
 
     @property
     def database_url(self) -> str:
-        """The ledger's URL with the environment's values filled in."""
-        return os.path.expandvars(self.database) if self.database else f"sqlite:///{self.data_path / 'ledger.db'}"
+        """The ledger's URL with the environment's values filled in. Raises `ConfigError` naming one that is not there."""
+        if not self.database:
+            return f"sqlite:///{self.data_path / 'ledger.db'}"
+        url = _NAMED.sub(self._of_environment, self.database)
+        if url.startswith("sqlite:///"):
+            return f"sqlite:///{self.path(Path(url.removeprefix('sqlite:///')))}"
+        try:
+            make_url(url)
+        except (ArgumentError, ValueError):
+            raise ConfigError(str(self.home / FILE), "database", "is no database URL") from None
+        return url
+
+    def _of_environment(self, named: re.Match[str]) -> str:
+        value = os.environ.get(named[1])
+        if value is None:
+            cause = f"the environment has no {named[1]}"
+            raise ConfigError(str(self.home / FILE), "database", cause, "set it, or write the URL without it")
+        return value
 
     @property
     def socket_path(self) -> Path:
@@ -103,22 +127,36 @@ class NodeSettings(_Section):
 
 
 def load_settings(home: Path) -> NodeSettings:
-    """Read ``home/node.yaml``. Raises `ConfigError` naming the field."""
+    """Read ``home/node.yaml``. Raises `ConfigError` naming the field, or the file and line of what cannot be read."""
     path = home / FILE
     try:
-        value = yaml.safe_load(path.read_text("utf-8")) or {}
+        with path.open("rb") as file:
+            octets = file.read(DOCUMENT_SIZE + 1)
     except FileNotFoundError:
         raise ConfigError(str(path), "", "is not there", "name a home folder with --home") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(str(path), "", f"is no plain YAML: {str(error).splitlines()[0]}") from None
+    except OSError as error:
+        raise ConfigError(str(path), "", f"cannot be read: {error.strerror}") from None
+    if len(octets) > DOCUMENT_SIZE:
+        raise ConfigError(str(path), "", f"larger than {DOCUMENT_SIZE} octets")
+    value = read_value(octets, str(path))
+    if value is None:
+        value = {}
     if not isinstance(value, dict):
         raise ConfigError(str(path), "", "is no mapping")
+    if "home" in value:
+        raise ConfigError(str(path), "home", "is the folder of this file; it cannot be set")
     try:
         settings = NodeSettings.model_validate({**value, "home": home.resolve()})
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigError(str(path), ".".join(map(str, first["loc"])), first["msg"]) from None
-    if settings.keys_path.is_relative_to(settings.data_path):
-        cause = "lies inside data, where every backup would take it"
-        raise ConfigError(str(path), "keys", cause, "choose a folder outside data")
+    for name in ("data", "store", "keys", "config"):
+        try:
+            getattr(settings, f"{name}_path")
+        except (ValueError, RuntimeError, OSError):
+            raise ConfigError(str(path), name, "is no path that leads anywhere") from None
+    for name, folder in (("data", settings.data_path), ("store", settings.store_path)):
+        if settings.keys_path.is_relative_to(folder):
+            cause = f"lies inside {name}, where every backup would take it"
+            raise ConfigError(str(path), "keys", cause, f"choose a folder outside {name}")
     return settings

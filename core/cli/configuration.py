@@ -56,8 +56,10 @@ def _changes(directory: Path, as_json: bool) -> tuple[list[Change], int]:
     try:
         with talk.looking() as connection:
             old = talk.stored(connection, catalogue)
-    except ConfigError:
-        old = config.EMPTY
+    except ConfigError as error:
+        if error.field:
+            raise
+        old = config.EMPTY  # there is no ledger yet
     return config.plan(old, wanted), old.number
 
 
