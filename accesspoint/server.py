@@ -7,7 +7,9 @@ Rules:
 3. A slow body is cut: each read has a deadline, and a long one a minimum rate. Only waiting counts, not our own work.
 4. After an early refusal a bounded rest of the body is read, so that the peer sees the answer instead of a reset. A peer that
    asks first (``Expect: 100-continue``) is told to go on when the body is wanted, and sends nothing when it is not.
-5. An exception that is no documented refusal is a bug: it is reported to ``on_bug`` and answered 500 without detail.
+5. What has begun is finished before the end, within bounds; a request that comes on an old connection while stopping is asked
+   to come back.
+6. An exception that is no documented refusal is a bug: it is reported to ``on_bug`` and answered 500 without detail.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ from aiohttp.web_log import AccessLogger
 from accesspoint import limits
 from accesspoint.errors import HttpRefusal
 
+_STOPPING: Final = "5"
+"""Seconds after which another try is worth while when an endpoint is stopping."""
 SOAP_TYPE: Final = "application/soap+xml; charset=UTF-8"
 
 
@@ -110,9 +114,28 @@ class Server:
     ) -> None:
         self._handler, self._host, self._port, self._tls, self._on_bug = handler, host, port, tls, on_bug
         self._runner: web.ServerRunner | None = None
+        self._site: web.TCPSite | None = None
+        self._running, self._stopping = 0, False
+        self._idle = asyncio.Event()
+        self._idle.set()
         self.port = port
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if self._stopping:
+            words = "This endpoint is stopping; try again later.\n"
+            later = web.Response(status=503, headers={"Retry-After": _STOPPING}, text=words)
+            later.force_close()
+            return later
+        self._running += 1
+        self._idle.clear()
+        try:
+            return await self._answered(request)
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
+
+    async def _answered(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.method != "POST":
             return web.Response(
                 status=405, headers={"Allow": "POST"}, text="This endpoint takes AS4 messages by POST.\n"
@@ -152,15 +175,24 @@ class Server:
             lingering_time=limits.DRAIN_TIMEOUT,
             auto_decompress=False,
         )
-        self._runner = web.ServerRunner(server)
+        self._runner = web.ServerRunner(server, shutdown_timeout=limits.DRAIN_TIMEOUT)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self._port, ssl_context=self._tls, backlog=512)
+        self._site = site = web.TCPSite(self._runner, self._host, self._port, ssl_context=self._tls, backlog=512)
         await site.start()
         sockets = site._server.sockets if site._server else ()  # type: ignore[attr-defined]
         self.port = sockets[0].getsockname()[1] if sockets else self._port
 
-    async def stop(self) -> None:
-        """Stop taking connections, let running requests finish, then close."""
+    async def stop(self, at_most: float = limits.READ_TIMEOUT) -> None:
+        """Stop taking connections, let running requests finish for ``at_most`` seconds, then close.
+
+        The runner forgets what arrives once it is told to close, so a body that is half here has to end before that.
+        """
+        self._stopping = True
+        if self._site:
+            await self._site.stop()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(at_most):
+                await self._idle.wait()
         if self._runner:
             await self._runner.cleanup()
 

@@ -215,7 +215,9 @@ class Operations:
         except ExceptionGroup as group:
             raise UsageError("\n".join(str(problem) for problem in group.exceptions)) from None
         changes = config.plan(self._runtime.configuration, wanted)
-        if not changes:
+        in_force = self._runtime.configuration.number
+        # When the newest version cannot be used, going back to what is in force is a change.
+        if not changes and await self._runtime.read(versions.latest_number) == in_force:
             return {"version": self._runtime.configuration.number, "changes": []}
         number = await self._store(wanted.to_json(), args["who"], args["why"])
         return {"version": number, "changes": [[c.what, c.kind, c.id] for c in changes]}

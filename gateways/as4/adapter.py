@@ -6,13 +6,14 @@ import asyncio
 import ssl
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from pydantic import BaseModel
 
 from accesspoint.client import Client
 from accesspoint.server import Server, server_context
-from core import log
+from core import limits, log
+from core.clock import SECOND
 from core.config import EMPTY, Configuration, Problem
 from core.delivery import Delivery
 from core.errors import ConfigError
@@ -27,6 +28,8 @@ from gateways.as4.settings import Listen, Partner, Party
 from gateways.as4.workers import Workers
 
 _log = log.get("as4")
+_FINISH: Final = limits.DRAIN / 2 / SECOND
+"""Seconds that requests in flight have to finish: half of what the node waits, so that connections are closed in order."""
 
 
 class As4Gateway:
@@ -100,7 +103,7 @@ class As4Gateway:
         try:
             await asyncio.Event().wait()
         finally:
-            await asyncio.shield(self._server.stop())
+            await asyncio.shield(self._server.stop(_FINISH))
 
     async def close(self) -> None:
         """Everything has drained: let go of the connections to partners."""
