@@ -33,7 +33,7 @@ from core.ledger.tables import node as node_table
 from core.local import LocalServer
 from core.operations import Operations
 from core.parcel import new_id
-from core.runtime import Catalogue, Runtime
+from core.runtime import Catalogue, Runtime, chain_prefix
 from core.settings import NodeSettings
 
 _log = log.get("node")
@@ -120,13 +120,14 @@ class Node:
         _log.info("draining")
         if local:
             await local.stop()
-        for task in tasks:
-            if task.get_name().startswith("gateway"):
-                task.cancel()  # a gateway stops taking, and finishes what it has begun
+        gateways = [task for task in tasks if task.get_name().startswith("gateway")]
+        for task in gateways:
+            task.cancel()  # a gateway stops taking, and finishes what it has begun: cancelled once, not twice
         if dispatcher and self.runtime.fatal is None:
             await dispatcher.drain(limits.DRAIN)
         for task in tasks:
-            task.cancel()
+            if task not in gateways:
+                task.cancel()
         with suppress(TimeoutError):
             async with asyncio.timeout(limits.DRAIN / SECOND):
                 await asyncio.gather(*tasks, return_exceptions=True)
@@ -237,7 +238,7 @@ class Node:
     def _enter(self, connection: Connection) -> None:
         now = self.runtime.clock.now()
         # Whoever held this node's lock before is gone: its leases need not run out.
-        deliveries.end_leases_of(connection, self.settings.node, now)
+        deliveries.end_leases_of(connection, chain_prefix(self.settings.node), now)
         connection.execute(delete(node_table).where(node_table.c.seen_at < now - DAY))
         values = {"id": self.runtime.boot, "chain": self.runtime.chain, "started_at": now, "seen_at": now}
         connection.execute(insert(node_table).values(**values, config_version=self.runtime.configuration.number))

@@ -7,6 +7,7 @@ alone writes.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -123,7 +124,7 @@ class Runtime:
         self.store = FileStore(settings.store_path, Disk(self._on_writer_death))
         self.metrics = Metrics()
         self.boot = new_id(clock.now())
-        self.chain = f"{settings.node}.{self.boot[:12]}"[:64]
+        self.chain = f"{chain_prefix(settings.node)}.{self.boot[:20]}"
         self.configuration: Configuration = config.EMPTY
         self.fatal: BaseException | None = None
         self.on_fatal: Callable[[BaseException], object] = lambda error: None
@@ -236,6 +237,15 @@ class Runtime:
     def latest(self) -> Configuration:
         """The newest configuration version."""
         return self.version(self.read_now(versions.latest_number))
+
+
+def chain_prefix(node: str) -> str:
+    """What the chains of all of a node's boots begin with: of no other node's, and short enough for its column with the boot."""
+    node = node.replace(".", "~")  # a dot ends it: else the leases of `a.b` would look like those of `a`
+    return node if len(node) <= _PREFIX else f"{node[: _PREFIX - 9]}-{hashlib.sha256(node.encode()).hexdigest()[:8]}"
+
+
+_PREFIX = 43
 
 
 def read_only_engine(settings: NodeSettings) -> Engine:
