@@ -1,4 +1,4 @@
-"""Parts of a node on either kind of database."""
+"""Parts of a node on either kind of database; two authorities of one name, one below, and a partner under each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from conformance.pki import Authority, Identity
 from core.clock import FrozenClock
+from tests.core.certificates import AT, under
 from tests.core.nodes import Site, make_settings
 
 
@@ -34,3 +36,33 @@ async def live(tmp_path: Path, ledger_url: str) -> AsyncIterator[Site]:
     made = Site(make_settings(tmp_path / "home", ledger_url))
     yield made
     made.runtime.close()
+
+
+@pytest.fixture(scope="session")
+def ca() -> Authority:
+    """An authority that a partner is known by."""
+    return Authority("Birkelund demonstration CA", AT)
+
+
+@pytest.fixture(scope="session")
+def issuing_ca(ca: Authority) -> Authority:
+    """An authority below it that issues."""
+    return under(ca, Authority("Birkelund issuing demonstration CA", AT))
+
+
+@pytest.fixture(scope="session")
+def other_ca() -> Authority:
+    """Another authority that calls itself by the same name."""
+    return Authority("Birkelund demonstration CA", AT)
+
+
+@pytest.fixture(scope="session")
+def leaf(ca: Authority) -> Identity:
+    """A signing certificate of a partner, directly under the ca."""
+    return ca.issue("Egedal demonstration", "signing")
+
+
+@pytest.fixture(scope="session")
+def below(issuing_ca: Authority, leaf: Identity) -> Identity:
+    """The same key, certified by the issuing authority."""
+    return issuing_ca.issue("Egedal demonstration", "signing", key=leaf.key)
