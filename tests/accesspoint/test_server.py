@@ -17,7 +17,7 @@ from accesspoint import limits
 from accesspoint.client import Client, Unreachable
 from accesspoint.errors import HttpRefusal
 from accesspoint.server import Answer, Handler, Incoming, Server
-from tests.accesspoint.sockets import END, pki, reset
+from tests.accesspoint.sockets import END, Wire, head, pki, reset
 
 BUGS: list[BaseException] = []
 
@@ -53,46 +53,6 @@ async def serving(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncI
         yield server.port
     finally:
         await server.stop()
-
-
-class Wire:
-    """A connection that says octets and hears octets."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
-
-    @classmethod
-    async def open(cls, port: int, tls: ssl.SSLContext | None = None) -> Wire:
-        return cls(*await asyncio.open_connection("127.0.0.1", port, ssl=tls, limit=1 << 20))
-
-    async def say(self, *octets: bytes, pause: float = 0) -> None:
-        for piece in octets:
-            self.writer.write(piece)
-            await self.writer.drain()
-            await asyncio.sleep(pause)
-
-    async def answer(self) -> tuple[int, dict[str, str], bytes]:
-        """The next answer: status, headers in lower case, body."""
-        async with asyncio.timeout(10):
-            head = (await self.reader.readuntil(END)).decode()
-            first, *lines = head.strip().split("\r\n")
-            headers = {k.lower(): v for k, v in (line.split(": ", 1) for line in lines)}
-            return int(first.split()[1]), headers, await self.reader.readexactly(int(headers.get("content-length", 0)))
-
-    async def ended(self) -> bool:
-        """Whether the server closes the connection, within ten seconds, without another octet."""
-        async with asyncio.timeout(10):
-            try:
-                return await self.reader.read(1) == b""
-            except ConnectionError:
-                return True
-
-
-def head(length: int | str = 0, *more: str, method: str = "POST", path: str = "/as4") -> bytes:
-    """The head of a request; ``length`` may be another framing."""
-    framing = f"Content-Length: {length}" if isinstance(length, int) else length
-    lines = [f"{method} {path} HTTP/1.1", "Host: x.example", "Content-Type: text/xml", framing, *more]
-    return "\r\n".join(lines).encode() + END
 
 
 async def ask(port: int, *octets: bytes, pause: float = 0) -> tuple[int, dict[str, str], bytes]:
