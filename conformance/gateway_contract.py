@@ -1,7 +1,8 @@
 """The contract for gateway authors: a test class that proves what the kernel relies on.
 
-Subclass `GatewayContract` in a test module, give it the fixture ``world``, and run pytest. A `conformance.workbench.World` says how
-to make the gateway active, how a neighbour brings something in, how it behaves when something is sent to it, and what it then has.
+Subclass `GatewayContract` in a test module, give it the fixture ``world``, and run pytest. A `conformance.workbench.World` says
+how to make the gateway active, how a neighbour brings something in, how it behaves when something is sent to it, and what it
+then has.
 
 Rules it proves:
 
