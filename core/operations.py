@@ -10,15 +10,17 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from core import backup, commands, config, limits
+from core.clock import Micros
 from core.commands import Redirect, Settlement, SettlementResult
 from core.config import Configuration
 from core.delivery import Event, State
 from core.description import Description
-from core.errors import NotFound, StaleLease, UsageError
+from core.errors import NotFound, PayloadError, StaleLease, UsageError
 from core.gateway import Lease
 from core.kernel import NodeKernel, decide, deliveries_for
 from core.ledger import alarms, parcels, versions
@@ -99,7 +101,7 @@ class Operations:
         payloads = []
         for path in paths:
             sink = stage.sink()
-            with path.open("rb") as file:
+            with _opened(path) as file:
                 while octets := file.read(_CHUNK):
                     sink.write(octets)
                     done += len(octets)
@@ -113,15 +115,11 @@ class Operations:
             "priority": integration.priority,
             "degree": integration.degree,
             **args.get("description", {}),
+            "media_type": media_type,
+            "size": done,
+            "digest": payloads[0].sha256.hex(),
         }
-        description = Description.model_validate(
-            {
-                **Description.parse(json.dumps(fields)).model_dump(),
-                "media_type": media_type,
-                "size": done,
-                "digest": payloads[0].sha256.hex(),
-            }
-        )
+        description = Description.parse(json.dumps(fields))
         now, number = self._runtime.clock.now(), self._runtime.configuration.number
         parcel = Parcel(
             stage.parcel_id,
@@ -144,17 +142,32 @@ class Operations:
             raise UsageError(f"system: nothing is called {system!r}; known: {known}")
         wait = int(args.get("wait", 0) * 1_000_000)
         leases = await self._kernel.pull(system, limit=int(args.get("limit", 10)), wait=wait)
-        loop = asyncio.get_running_loop()
-        taken = []
-        for lease in leases:
-            out = Path(args["out"])
-            files = await loop.run_in_executor(self._runtime.bulk, self._write_files, lease, out, progress)
+        loop, out = asyncio.get_running_loop(), Path(args["out"])
+        taken, damaged = [], []
+        for position, lease in enumerate(leases):
+            try:
+                files = await loop.run_in_executor(self._runtime.bulk, self._write_files, lease, out, progress)
+            except PayloadError as error:  # it stands in nobody else's way
+                damaged.append(error)
+                await self._put_back([lease], limits.LEASE, str(error))
+                await self._kernel.alarm("payload", str(error), parcel_id=lease.parcel.id)
+                continue
+            except OSError as error:
+                await self._put_back(leases[position:], 0, "the folder cannot be written")
+                raise UsageError(f"{error.filename or out}: {error.strerror or error}") from None
             try:
                 await self._kernel.ack(lease)
             except StaleLease:
                 continue
             taken.append({"parcel": lease.parcel.id, "integration": lease.parcel.integration, "files": files})
+        if damaged and not taken:
+            raise damaged[0]
         return taken
+
+    async def _put_back(self, leases: Sequence[Lease], delay: Micros, reason: str) -> None:
+        for lease in leases:
+            with suppress(StaleLease):
+                await self._kernel.nack(lease, delay=delay, reason=reason)
 
     def _write_files(self, lease: Lease, out: Path, progress: Progress) -> list[str]:
         """Write payloads beside each other; the parcel's id goes first, so that names never clash."""
@@ -164,12 +177,15 @@ class Operations:
             name = "".join(c if c.isalnum() or c in "._-" else "_" for c in Path(payload.name).name)[-120:]
             target = out / f"{lease.parcel.id}-{index}-{name or 'payload'}"
             part, done = target.with_suffix(target.suffix + ".part"), 0
-            with part.open("wb") as file:
-                for chunk in self._kernel.read_now(lease.parcel, payload):
-                    file.write(chunk)
-                    done += len(chunk)
-                    progress({"what": "writing", "done": done, "of": payload.size})
-            part.rename(target)
+            try:
+                with part.open("wb") as file:
+                    for chunk in self._kernel.read_now(lease.parcel, payload):
+                        file.write(chunk)
+                        done += len(chunk)
+                        progress({"what": "writing", "done": done, "of": payload.size})
+                part.rename(target)
+            finally:
+                part.unlink(missing_ok=True)
             files.append(str(target))
         return files
 
@@ -199,7 +215,8 @@ class Operations:
         if not decision.route:
             return {"delivery": row.id, "receiver": RESIDUAL, "state": "held", "cause": decision.cause}
         made = deliveries_for(parcel, decision, self._runtime.configuration.number, now)
-        await self._runtime.do(commands.REDIRECT, Redirect(row.id, made, now))
+        if not await self._runtime.do(commands.REDIRECT, Redirect(row.id, made, now)):
+            return {"delivery": row.id, "receiver": RESIDUAL, "state": "unknown"}  # somebody was quicker
         self._runtime.on_mail([d.receiver for d in made if not d.gateway])
         return {"delivery": row.id, "receiver": made[0].receiver, "state": "ready", "route": decision.route}
 
@@ -270,6 +287,13 @@ def _resendable(connection: Any, reference: str, held: bool) -> Sequence[Any]:
         rows = [one] if one is not None else []
     states = {State.FAILED, State.REJECTED, State.QUARANTINED, State.HELD, State.DELIVERED}
     return [row for row in rows if State(row.state) in states]
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
 
 
 def _size(path: Path) -> int:
