@@ -11,12 +11,13 @@ import tempfile
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 from accesspoint.client import client_context
-from accesspoint.server import server_context
+from accesspoint.server import Answer, Incoming, server_context
 from conformance.pki import Authority, write
 from core.clock import SystemClock, to_datetime
 
@@ -198,3 +199,23 @@ def head(length: int | str = 0, *more: str, method: str = "POST", path: str = "/
     framing = f"Content-Length: {length}" if isinstance(length, int) else length
     lines = [f"{method} {path} HTTP/1.1", "Host: x.example", "Content-Type: text/xml", framing, *more]
     return "\r\n".join(lines).encode() + END
+
+
+@dataclass
+class Seen:
+    """A handler that reads the whole body, remembers the request and answers "taken"."""
+
+    requests: list[tuple[str, Incoming]] = field(default_factory=list)
+    body: bytes = b""
+    errors: list[BaseException] = field(default_factory=list)
+
+    async def __call__(self, path: str, incoming: Incoming) -> Answer:
+        self.requests.append((path, incoming))
+        self.body = b""
+        try:
+            async for chunk in incoming.chunks():
+                self.body += chunk
+        except BaseException as error:  # remembered for the test, then handled as ever
+            self.errors.append(error)
+            raise
+        return Answer(200, b"taken")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -17,29 +15,9 @@ from accesspoint import limits
 from accesspoint.client import Client, Unreachable
 from accesspoint.errors import HttpRefusal
 from accesspoint.server import Answer, Handler, Incoming, Server
-from tests.accesspoint.sockets import END, Wire, head, pki, reset
+from tests.accesspoint.sockets import END, Seen, Wire, head, pki, reset
 
 BUGS: list[BaseException] = []
-
-
-@dataclass
-class Seen:
-    """A handler that reads the whole body, remembers the request and answers "taken"."""
-
-    requests: list[tuple[str, Incoming]] = field(default_factory=list)
-    body: bytes = b""
-    errors: list[BaseException] = field(default_factory=list)
-
-    async def __call__(self, path: str, incoming: Incoming) -> Answer:
-        self.requests.append((path, incoming))
-        self.body = b""
-        try:
-            async for chunk in incoming.chunks():
-                self.body += chunk
-        except BaseException as error:  # remembered for the test, then handled as ever
-            self.errors.append(error)
-            raise
-        return Answer(200, b"taken")
 
 
 @asynccontextmanager
@@ -362,46 +340,6 @@ async def test_a_bug_is_told_to_the_operator_and_not_to_the_peer(bug):
         status, _, body = await ask(port, head(3), b"abc")
     assert (status, body) == (500, b"Internal error; the operator has been told.\n")
     assert [BUGS.pop()] == [bug]
-
-
-# --- beginning and end ------------------------------------------------------------------------------------------------
-
-
-async def test_a_server_finishes_what_it_has_begun():
-    """A request that is being handled when the server stops is answered; a new connection is not taken."""
-    begun, go_on = asyncio.Event(), asyncio.Event()
-
-    async def wait(path: str, incoming: Incoming) -> Answer:
-        begun.set()
-        await go_on.wait()
-        return Answer(200, b"finished")
-
-    server = Server(wait, "127.0.0.1", 0, None, BUGS.append)
-    await server.start()
-    wire = await Wire.open(server.port)
-    await wire.say(head())
-    await begun.wait()
-    stopping = asyncio.create_task(server.stop())
-    await asyncio.sleep(0.1)
-    with pytest.raises(ConnectionError):
-        await Wire.open(server.port)
-    go_on.set()
-    assert (await wire.answer())[::2] == (200, b"finished")
-    await stopping
-    assert await wire.ended()
-    wire.writer.close()
-
-
-async def test_an_address_that_is_taken_is_an_os_error():
-    """Who starts a server learns that it cannot listen; stopping one that never ran is no fault."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        server = Server(Seen(), "127.0.0.1", taken.getsockname()[1], None, BUGS.append)
-        with pytest.raises(OSError, match="address already in use"):
-            await server.start()
-        await server.stop()
-    await Server(Seen(), "127.0.0.1", 0, None, BUGS.append).stop()
 
 
 # --- TLS --------------------------------------------------------------------------------------------------------------
