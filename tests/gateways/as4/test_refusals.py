@@ -13,6 +13,9 @@ from accesspoint.compression import compress
 from accesspoint.errors import RemoteError, SoapFault
 from conformance.estate import SERVICE, SERVICE_TYPE
 from core import explain
+from core.disk import Disk
+from core.errors import Overloaded
+from gateways.as4 import receiving
 from gateways.as4.adapter import As4Gateway
 from tests.gateways.as4.making import (
     OtherSender,
@@ -245,3 +248,40 @@ async def test_what_is_no_exchange_is_answered_by_http_alone(
     )
     assert got.status == status
     assert (stored(door.node.runtime), count(door.node.runtime, "trace")) == before
+
+
+async def test_a_disk_that_fills_up_on_the_way_asks_the_sender_back(door: Door, monkeypatch: pytest.MonkeyPatch):
+    """HTTP 503 with a wait: it is no fault of the sender's, and the same message is taken when there is room."""
+    sent = door.sender.message([os.urandom(700_000)])
+    before = stored(door.node.runtime)
+
+    def full(_self: Disk, _descriptor: int, _octets: bytes) -> None:
+        raise Overloaded("the payload store has no room; try again later")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Disk, "write", full)
+        got = await door.post(sent)
+    assert (got.status, got.headers["Retry-After"]) == (503, "5")
+    assert stored(door.node.runtime) == before
+    door.acknowledged(sent, await door.post(sent))
+
+
+async def test_a_bug_is_told_to_the_operator_and_not_to_the_peer(
+    door: Door, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """HTTP 500 without detail, nothing stored, and the next message is taken as if nothing had been."""
+    sent = door.sender.message()
+    before = stored(door.node.runtime)
+
+    def broken(*_: object) -> dict[str, str]:
+        raise ZeroDivisionError("a detail of ours")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(receiving, "facts", broken)
+        got = await door.post(sent)
+    assert got.status == 500
+    assert b"a detail of ours" not in got.body
+    captured = capsys.readouterr()
+    assert "a detail of ours" in captured.out + captured.err
+    assert stored(door.node.runtime) == before
+    door.acknowledged(sent, await door.post(sent))

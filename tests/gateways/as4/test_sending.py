@@ -5,6 +5,7 @@ Most tests stand a `Peer` where the hospital should be: it keeps what came over 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import Callable
@@ -27,7 +28,7 @@ from core.operations import Operations
 from gateways.as4.adapter import As4Gateway
 from gateways.as4.sending import Wire
 from tests.gateways.as4.conftest import CopiedEstate
-from tests.gateways.as4.making import authority, count, edit, objects
+from tests.gateways.as4.making import authority, count, edit, objects, stage_parcel
 from tests.gateways.as4.running import (
     SMALL,
     Line,
@@ -309,6 +310,23 @@ async def test_a_payload_that_is_no_longer_what_was_stored_is_never_sent(estate:
         assert delivery.last_code == "payload"
         assert explain.code("payload", As4Gateway.explain)
         assert count(node.runtime, "receipt") == 0
+
+
+async def test_a_payload_that_is_damaged_before_it_is_packed_leaves_no_copy(line: Line):
+    """The damage is at its end: what was packed until then is forgotten."""
+    earlier = set(objects(line.node.runtime))
+    payloads = [("c.json", "application/json", b'{"number": 1}\n' * 200_000)]
+    item = await asyncio.to_thread(stage_parcel, line.node.runtime, "care-record", payloads)
+    (name,) = set(objects(line.node.runtime)) - earlier
+    path = next(line.node.runtime.store.root.rglob(name))
+    octets = bytearray(path.read_bytes())
+    octets[-5] ^= 1
+    path.write_bytes(octets)
+    await kernel(line.node).accept(item)
+    delivery = await in_state(line.node, item.parcel.id, "rejected")
+    assert (delivery.last_code, delivery.attempts) == ("payload", 1)
+    assert set(objects(line.node.runtime)) - earlier == {name}
+    assert line.peer.requests == []
 
 
 # --- the frozen form --------------------------------------------------------------------------------------------------
