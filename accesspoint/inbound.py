@@ -127,12 +127,16 @@ class _Part:
         self._gunzip = Decompressor(pmode.max_size) if info.get(COMPRESSION_TYPE) else None
         self._plain = hashlib.sha256()
         self._limit, self.size = pmode.max_size, 0
+        self._left = self._limit + self._limit // 100 + limits.PART_OVERHEAD
         self._undigested: EbmsError | None = None
         self._fault: EbmsError | None = None
         self.signed_digest = b""
 
     def feed(self, octets: bytes) -> None:
-        """The next octets as they came."""
+        """The next octets as they came. Raises 0003 for more than can be meant: who never ends is not read to the end."""
+        self._left -= len(octets)
+        if self._left < 0:
+            raise self._too_large()
         if self._decryptor:
             octets = self._decryptor.update(octets)
         if self._digest:
@@ -146,13 +150,15 @@ class _Part:
             for piece in self._gunzip.feed(octets) if self._gunzip else (octets,):
                 self.size += len(piece)
                 if self.size > self._limit:
-                    raise EbmsError(
-                        VALUE_INCONSISTENT, field="payload", cause=f"larger than {self._limit} octets, the agreed limit"
-                    )
+                    raise self._too_large()
                 self._plain.update(piece)
                 self.sink.write(piece)
         except EbmsError as error:
             self._fault = error
+
+    def _too_large(self) -> EbmsError:
+        cause = f"larger than {self._limit} octets, the agreed limit"
+        return EbmsError(VALUE_INCONSISTENT, field="payload", cause=cause)
 
     def finish(self) -> None:
         """The part has ended: check the tag now, remember the digest; other faults wait for `fault`."""

@@ -34,6 +34,8 @@ MIME_HEADERS: Final = 50
 MIME_MARGIN: Final = 65_536
 #: Characters of a boundary [RFC 2046 §5.1.1].
 BOUNDARY: Final = 70
+#: Octets a part may have beyond the agreed size and a hundredth of it: IV, tag, and gzip that gained nothing.
+PART_OVERHEAD: Final = 65_536
 #: Octets handed on at a time from one part.
 PIECE: Final = 1024 * 1024
 #: Ratio of output to input above which a gzip stream is a bomb …

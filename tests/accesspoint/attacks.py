@@ -257,6 +257,11 @@ def without_part(index: int) -> bytes:
     return right()[: right().rindex(b"\r\n--", 0, begin)] + right()[end:]
 
 
+def endless_part() -> Iterator[bytes]:
+    """A right header and a payload that goes on and on."""
+    return endless(right()[: part_body(right(), 1)[0]], bytes(65_536))
+
+
 def many_infos(count: int) -> bytes:
     """A header that names very many parts."""
     infos = b"".join(b'<eb:PartInfo href="cid:p-%d@x"></eb:PartInfo>' % n for n in range(count))

@@ -204,6 +204,7 @@ ROWS: dict[str, list[tuple[Any, ...]]] = {
     ],
     "MIME": [
         ("ten thousand parts", "0007", MIME_ID, a.many_parts, 10_000),
+        ("a part without end", "0003", "payload", a.endless_part),
         ("ten thousand parts in the header", "0003", "PayloadInfo", a.many_infos, 10_000),
         ("very many header lines", "0007", "MIME", a.more_part, b"A: b\r\n" * 1000),
         ("a very long header line", "0007", "MIME", a.more_part, b"A: %s\r\n" % (b"b" * 9000)),

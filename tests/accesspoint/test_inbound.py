@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -333,6 +333,26 @@ def test_the_agreed_size_is_the_limit(over, code):
         with refusal(code, "payload", "larger than 1000 octets"):
             reception.take(cut(message.whole(octets), 100))
     assert len(reception.sinks[0].octets) <= 1000
+
+
+def test_a_payload_that_never_ends_is_not_read_to_its_end():
+    """A header may be right and its ciphertext endless: soon after the agreed size it is 0003, whatever its tag would be."""
+    pmode, fed = replace(PINNED, max_size=1000), 0
+    message, octets = build(pmode)
+    body = message.whole(octets)
+    reception = Reception(Agreed([pmode]))
+
+    def without_end() -> Iterator[bytes]:
+        nonlocal fed
+        yield body[: part_body(body, 1)[0]]
+        while True:
+            fed += 1000
+            yield bytes(1000)
+
+    with refusal("0003", "payload", "larger than 1000 octets"):
+        reception.take(without_end())
+    assert 1000 < fed <= 1000 + 10 + limits.PART_OVERHEAD + 1000
+    assert len(reception.sinks[1].octets) <= 1000
 
 
 def test_the_agreed_size_holds_for_what_was_compressed():
