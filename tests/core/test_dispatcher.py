@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Connection
 
-from core import limits
+from core import commands, limits
 from core.clock import HOUR, MINUTE, SECOND
 from core.delivery import Delivery, State
 from core.dispatcher import Dispatcher
@@ -17,6 +19,7 @@ from core.errors import Overloaded, PayloadError, StafetError
 from core.gateway import Outcome
 from core.parcel import Parcel
 from core.schedule import RetryPlan
+from core.writer import Kind
 from tests.core.making import NOW
 from tests.core.nodes import LARGE, Site, forever, giving, received
 
@@ -306,3 +309,40 @@ async def test_draining_has_an_end(site: Site):
         assert attempt.task
         attempt.task.cancel()
     assert (site.delivery().state, site.delivery().due_at) == (State.READY, NOW + limits.LEASE)
+
+
+async def test_a_result_that_could_not_be_stored_is_found_out_again(site: Site, monkeypatch: pytest.MonkeyPatch):
+    """The lease ends, and the attempt is repeated: delivered at least once, and nothing claims more."""
+    stored = commands.SETTLE
+    full = ["the disk is full"]
+
+    def apply(connection: Connection, batch: Sequence[Any]) -> Sequence[Any]:
+        if full:
+            raise Overloaded(full[0])
+        return stored.apply(connection, batch)
+
+    monkeypatch.setattr(commands, "SETTLE", Kind("settle", apply, stored.explain, stored.order, always=True))
+    async with site.dispatching() as dispatcher:
+        await site.accept()
+        await site.paper.attempted(1)
+        await site.written()
+        assert (site.delivery().state, site.delivery().due_at) == (State.READY, NOW + limits.LEASE)
+        full.clear()
+        site.clock.tick(limits.LEASE)
+        dispatcher.wake()
+        await site.until(State.DELIVERED)
+    assert len(site.paper.attempts) == 2
+
+
+async def test_a_repetition_takes_up_no_room(site: Site):
+    """What was kept for its attempt is free again: a flood of repetitions stops nobody."""
+    site.runtime.settings = site.runtime.settings.model_copy(update={"in_flight": 2})
+    async with site.dispatching() as dispatcher:
+        await site.accept(key="k-1")
+        await site.until(State.DELIVERED)
+        for _ in range(5):
+            await site.accept(key="k-1")
+        await site.accept(key="k-2")
+        await site.until(State.DELIVERED)
+        assert (dispatcher._kept, dispatcher._flight) == (0, {})
+    assert len(site.paper.attempts) == 2
