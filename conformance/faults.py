@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import re
 import sys
@@ -31,7 +32,7 @@ from conformance.pki import Authority, write
 from conformance.scene import Scene
 from core import config, log
 from core.clock import DAY
-from core.errors import StafetError
+from core.errors import NotFound, StafetError
 from core.ledger import deliveries, trace
 from core.local import ask
 from core.runtime import Catalogue
@@ -39,6 +40,7 @@ from core.system import RESIDUAL
 
 OBSERVATION: Final = Path(__file__).parent / "templates" / "homecare-observation.json"
 _WAIT: Final = 30.0
+_MOMENT: Final = 3.0
 
 
 @dataclass
@@ -86,7 +88,7 @@ async def _send(scene: Scene, told: Told) -> None:
         message = await _until(lambda: _said(scene, parcel))
         told.sender = scene.explain(scene.sender, parcel)
         if message:
-            told.receiver = await asyncio.to_thread(_receivers_words, scene, message)
+            told.receiver = await _receivers_words(scene, message, told.code)
 
 
 def _said(scene: Scene, parcel: str) -> str | None:
@@ -98,11 +100,14 @@ def _said(scene: Scene, parcel: str) -> str | None:
     return next((line.facts["message"] for line in lines if line.event == "frozen"), "")
 
 
-def _receivers_words(scene: Scene, message: str) -> list[str]:
-    try:
-        return scene.explain(scene.receiver, message)
-    except StafetError:
-        return []
+async def _receivers_words(scene: Scene, message: str, code: str) -> list[str]:
+    """What the receiver explains. A refusal at the door is answered before it is stored, so it may come a moment later."""
+    until, words = time.monotonic() + _MOMENT, list[str]()
+    while code not in " ".join(words) and time.monotonic() < until:
+        await asyncio.sleep(0.02)
+        with contextlib.suppress(NotFound):
+            words = await asyncio.to_thread(scene.explain, scene.receiver, message)
+    return words
 
 
 async def _until(condition: Callable[[], str | None]) -> str:
@@ -139,7 +144,7 @@ def _peer(*changes: Callable[[Peer], Any]) -> Callable[[Scene, Told], Awaitable[
                     told.sender = [
                         f"their access point is answered: {one.code} {one.description}" for one in error.errors
                     ]
-            told.receiver = scene.explain(scene.receiver, sent.message.message_id)
+            told.receiver = await _receivers_words(scene, sent.message.message_id, told.code)
 
     return happen
 
