@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -34,12 +35,15 @@ def _accept(connection: Connection, batch: Sequence[Accept]) -> Sequence[Accepta
         if acceptance.judgement is Judgement.NEW and accept.alarm is not None:
             raised.append(accept.alarm)
         elif acceptance.judgement is Judgement.CONFLICT and accept.item.key is not None:
-            at = accept.item.parcel.accepted_at
-            text = f"{accept.item.key.scope}: {accept.item.key.value} came again with other content and was refused"
-            raised.append(Alarm(new_id(at), at, "conflict", text, acceptance.parcel_id))
+            raised.append(_conflict(accept.item.key, accept.item.parcel.accepted_at, acceptance.parcel_id))
     if raised:
         alarms.raise_many(connection, raised)
     return judged
+
+
+def _conflict(key: Key, at: Micros, parcel_id: str) -> Alarm:
+    text = f"{key.scope}: {key.value} came again with other content and was refused"
+    return Alarm(new_id(at), at, "conflict", text, parcel_id)
 
 
 def _accepted(accept: Accept, acceptance: Acceptance) -> Sequence[Entry]:
@@ -52,6 +56,19 @@ def _accepted(accept: Accept, acceptance: Acceptance) -> Sequence[Entry]:
 
 
 ACCEPT: Final = Kind("accept", _accept, _accepted, order=10)
+
+
+def _accept_together(connection: Connection, batch: Sequence[Sequence[Accept]]) -> Sequence[Sequence[Acceptance]]:
+    judged = iter(_accept(connection, [accept for items in batch for accept in items]))
+    return [list(islice(judged, len(items))) for items in batch]
+
+
+def _accepted_together(items: Sequence[Accept], judged: Sequence[Acceptance]) -> Sequence[Entry]:
+    return [entry for one in zip(items, judged, strict=True) for entry in _accepted(*one)]
+
+
+#: Several items of one call: all or none are stored, each is judged alone.
+ACCEPT_TOGETHER: Final = Kind("accept-together", _accept_together, _accepted_together, order=11)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +186,11 @@ def _settle(connection: Connection, batch: Sequence[Settlement]) -> Sequence[Set
     judged = [_judge(connection, item) for item in batch]
     fresh = [i for i, acceptance in enumerate(judged) if acceptance is None or acceptance.judgement is Judgement.NEW]
     settled = dict(zip(fresh, deliveries.settle_many(connection, [batch[i].settle for i in fresh]), strict=True))
-    raised = []
+    raised = [
+        _conflict(item.key, item.settle.at, acceptance.parcel_id)
+        for item, acceptance in zip(batch, judged, strict=True)
+        if item.key is not None and acceptance is not None and acceptance.judgement is Judgement.CONFLICT
+    ]
     for index, result in settled.items():
         if result is None or result.stale or result.before is result.after or result.after not in _WORDS:
             continue
@@ -191,9 +212,10 @@ def _judge(connection: Connection, item: Settlement) -> Acceptance | None:
 
 
 def _settled(item: Settlement, result: SettlementResult) -> Sequence[Entry]:
-    settled = result.settled
+    settled, acceptance = result.settled, result.acceptance
     if settled is None:
-        return ()
+        conflict = acceptance is not None and acceptance.judgement is Judgement.CONFLICT and acceptance.parcel_id
+        return (Entry(conflict, item.settle.at, "conflict", item.facts),) if conflict else ()
     facts = {
         "receiver": settled.delivery.receiver,
         "attempt": settled.delivery.attempts,

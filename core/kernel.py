@@ -17,6 +17,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from core import commands, limits, log
@@ -125,32 +126,55 @@ class NodeKernel:
         return Stage(self._runtime.store, self._runtime.ring, new_id(self.clock.now()), size_limit)
 
     async def accept(self, *items: Item) -> Sequence[Acceptance]:
-        """Store all in one transaction; each is judged alone. Raises `Refused` before anything is stored."""
+        """Store all in one transaction or none; each is judged alone. Raises `Refused` before anything is stored."""
         configuration = self._runtime.configuration
         prepared: list[Accept] = []
         try:
             for item in items:
                 prepared.append(self._prepare(configuration, item))
         except BaseException:  # whichever item is refused, none is stored, and the room kept for others is free again
-            for accept in prepared:
-                if accept.owner:
-                    self._runtime.at_once.give_back()
+            self._give_back(prepared)
             for item in items:
                 self._forget(item.parcel)
             raise
-        judged = await self._commit(prepared)
+        judged = await self._commit(prepared) if prepared else []
         self._spread(prepared, judged)
-        for answer in judged:
-            if isinstance(answer, BaseException):
-                raise answer
-        return [answer for answer in judged if isinstance(answer, Acceptance)]
+        return judged
 
-    def _spread(self, prepared: Sequence[Accept], judged: Sequence[Acceptance | BaseException]) -> None:
+    async def _commit(self, prepared: Sequence[Accept]) -> Sequence[Acceptance]:
+        """One command, whatever the number of items: what they become is one commit."""
+        unheard = partial(self._unheard, prepared)
+        try:
+            if len(prepared) == 1:
+                return [await self._runtime.do(commands.ACCEPT, prepared[0], unheard)]
+            judged: Sequence[Acceptance] = await self._runtime.do(commands.ACCEPT_TOGETHER, prepared, unheard)
+        except Exception as error:  # whatever the cause, no attempt will need the room
+            self._not_stored(prepared, error)
+            raise
+        return judged
+
+    def _unheard(self, prepared: Sequence[Accept], result: Any) -> None:
+        """The caller was cancelled, the commit was not: what it stored under a lease is begun all the same."""
+        if isinstance(result, BaseException):
+            self._not_stored(prepared, result)
+        else:
+            self._spread(prepared, [result] if len(prepared) == 1 else result)
+
+    def _not_stored(self, prepared: Sequence[Accept], error: BaseException) -> None:
+        self._give_back(prepared)
+        if isinstance(error, Refused):
+            for accept in prepared:
+                self._forget(accept.item.parcel)
+
+    def _give_back(self, prepared: Sequence[Accept]) -> None:
+        for accept in prepared:
+            if accept.owner:
+                self._runtime.at_once.give_back()
+
+    def _spread(self, prepared: Sequence[Accept], judged: Sequence[Acceptance]) -> None:
         """Begin or announce what is new, and forget the octets of what is not."""
         mail: set[str] = set()
         for accept, acceptance in zip(prepared, judged, strict=True):
-            if isinstance(acceptance, BaseException):
-                continue
             self._runtime.metrics.accepted.labels(self._gateway, acceptance.judgement.value).inc()
             if acceptance.judgement is Judgement.NEW:
                 mail.update(d.receiver for d in accept.deliveries if not d.gateway)
@@ -165,26 +189,9 @@ class NodeKernel:
         if mail:
             self._runtime.on_mail(sorted(mail))
 
-    async def _one(self, accept: Accept) -> Acceptance:
-        try:
-            judged: Acceptance = await self._runtime.do(commands.ACCEPT, accept)
-        except BaseException as error:  # not stored, or nobody waits any more: the room is not needed
-            if accept.owner:
-                self._runtime.at_once.give_back()
-            if isinstance(error, Refused):
-                self._forget(accept.item.parcel)
-            raise
-        return judged
-
     def _forget(self, parcel: Parcel) -> None:
         """The octets of what is refused, a repetition or a conflict are nobody's: a flood of it must not fill the disk."""
         self._runtime.delete_later([p.object_id for p in parcel.payloads if p.object_id])
-
-    async def _commit(self, prepared: Sequence[Accept]) -> Sequence[Acceptance | BaseException]:
-        """Submit all, wait for all; one that fails keeps none of its neighbours from what comes next."""
-        if len(prepared) == 1:
-            return [await self._one(prepared[0])]
-        return await asyncio.gather(*(self._one(one) for one in prepared), return_exceptions=True)
 
     def _prepare(self, configuration: Configuration, item: Item) -> Accept:
         parcel, now = item.parcel, self.clock.now()

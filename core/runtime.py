@@ -32,7 +32,7 @@ from core.parcel import Parcel, new_id
 from core.settings import NodeSettings
 from core.store import FileStore
 from core.trust import Identity, load_identity
-from core.writer import Kind, Writer
+from core.writer import Kind, Unheard, Writer
 
 T = TypeVar("T")
 _log = log.get("runtime")
@@ -176,9 +176,9 @@ class Runtime:
 
     # -- asking
 
-    async def do(self, kind: Kind, item: Any) -> Any:
-        """Hand a command to the writer and wait until it is committed."""
-        return await self.writer.do(kind, item)
+    async def do(self, kind: Kind, item: Any, unheard: Unheard | None = None) -> Any:
+        """Hand a command to the writer and wait until it is committed; see `core.writer.Writer.do`."""
+        return await self.writer.do(kind, item, unheard)
 
     async def read(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run a query in a thread, read-only."""

@@ -50,13 +50,17 @@ class Kind:
     always: bool = False
 
 
+Unheard = Callable[[Any], None]
+"""Told what came of a command, a result or an exception, when its caller has gone away."""
+
+
 class _Reply:
-    """Wakes a coroutine in one turn of its loop. A caller that has gone away changes nothing."""
+    """Wakes a coroutine in one turn of its loop. A caller that has gone away changes nothing; ``unheard`` is told instead."""
 
-    __slots__ = ("_answer", "_done", "_loop")
+    __slots__ = ("_answer", "_done", "_loop", "_unheard")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, answer: asyncio.Future[Any]) -> None:
-        self._loop, self._answer, self._done = loop, answer, False
+    def __init__(self, loop: asyncio.AbstractEventLoop, answer: asyncio.Future[Any], unheard: Unheard | None) -> None:
+        self._loop, self._answer, self._unheard, self._done = loop, answer, unheard, False
 
     def done(self) -> bool:
         """Whether an answer was given."""
@@ -78,6 +82,8 @@ class _Reply:
     def _wake(self, give: Callable[[Any], None], value: Any) -> None:
         if not self._answer.done():
             give(value)
+        elif self._unheard is not None:
+            self._unheard(value)
 
 
 @dataclass(slots=True)
@@ -136,12 +142,17 @@ class Writer:
         if not self._open:  # it stopped between the question and the answer: nobody would take it
             self._fail_rest([])
 
-    async def do(self, kind: Kind, item: Any) -> Any:
-        """`submit` and wait. Cancelling the wait does not cancel the command."""
+    async def do(self, kind: Kind, item: Any, unheard: Unheard | None = None) -> Any:
+        """`submit` and wait. Cancelling the wait does not cancel the command; ``unheard`` is then told what came of it."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
-        self._put(_Command(kind, item, _Reply(loop, answer)))
-        return await answer
+        self._put(_Command(kind, item, _Reply(loop, answer, unheard)))
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            if unheard is not None and not answer.cancelled():  # the answer had come, and nobody took it any more
+                unheard(answer.exception() or answer.result())
+            raise
 
     def close(self) -> None:
         """Commit what waits, then stop the thread."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -32,6 +33,7 @@ from core.receipt import Level, Receipt, Verdict
 from core.runtime import Catalogue, Runtime
 from core.schedule import RetryPlan
 from core.settings import NodeSettings
+from core.writer import Kind
 from tests.core.making import NOW
 
 SENDER, JOURNAL, ARCHIVE = "birkelund-post", "egedal-journal", "skovby-archive"
@@ -295,6 +297,19 @@ def _scalars(connection: Connection, query: Any) -> Sequence[Any]:
 
 def _rows(connection: Connection, query: Any) -> Sequence[Any]:
     return connection.execute(query).all()
+
+
+class Gate:
+    """Holds the writer's transaction open once, after everything else in it has been applied."""
+
+    def __init__(self) -> None:
+        self.reached, self.open = threading.Event(), threading.Event()
+        self.kind = Kind("gate", self._wait, order=90)
+
+    def _wait(self, _connection: Connection, batch: Sequence[Any]) -> Sequence[Any]:
+        self.reached.set()
+        assert self.open.wait(10)
+        return batch
 
 
 class Moving:

@@ -61,16 +61,16 @@ def accepted(site: Site, **changes: Any) -> Any:
 
 def test_kinds_have_names_and_an_order_of_their_own():
     """Leases are renewed first; parcels are there before what is said of them; housekeeping comes last."""
-    assert len({kind.name for kind in KINDS}) == len({kind.order for kind in KINDS}) == len(KINDS) == 12
+    assert len({kind.name for kind in KINDS}) == len({kind.order for kind in KINDS}) == len(KINDS) == 13
     inside = [kind.name for kind in sorted(KINDS, key=lambda kind: kind.order)]
-    assert inside[:2] == ["renew", "accept"]
+    assert inside[:3] == ["renew", "accept", "accept-together"]
     assert inside[-1] == "call"
     assert inside.index("accept") < inside.index("freeze") < inside.index("claim") < inside.index("settle")
 
 
 def test_a_full_queue_refuses_what_comes_in_and_nothing_else():
     """New parcels wait outside; evidence, leases, acknowledgements and alarms always pass."""
-    assert {kind.name for kind in KINDS if not kind.always} == {"accept", "answer", "redirect"}
+    assert {kind.name for kind in KINDS if not kind.always} == {"accept", "accept-together", "answer", "redirect"}
 
 
 # --- accepting --------------------------------------------------------------------------------------------------------
@@ -104,6 +104,19 @@ def test_the_trace_has_each_judgement_under_the_first_parcel(site: Site):
     story = site.trace(made[0].item.parcel.id)
     assert [event for event, _ in story] == ["accepted", "repeated", "conflict"]
     assert story[1][1] == {"gateway": "paper"}
+
+
+def test_items_accepted_together_are_one_command_beside_others(site: Site):
+    """Each call has its own judgements, in its order, whichever call the first content under a key was in."""
+    alone = an_accept("k-1")
+    calls = [[an_accept("k-1"), an_accept("k-2")], [an_accept("k-2", b"other"), an_accept(None), an_accept("k-3")]]
+    asked = [(commands.ACCEPT_TOGETHER, call) for call in calls]
+    results = [f.result() for f in together(site, (commands.ACCEPT, alone), *asked)]
+    new, known, conflict = Judgement.NEW, Judgement.KNOWN, Judgement.CONFLICT
+    assert [[a.judgement for a in judged] for judged in results[1:]] == [[known, new], [conflict, new, new]]
+    assert [event for event, _ in site.trace(alone.item.parcel.id)] == ["accepted", "repeated"]
+    assert [event for event, _ in site.trace(calls[0][1].item.parcel.id)] == ["accepted", "conflict"]
+    assert [alarm.code for alarm in site.alarms()] == ["conflict"]
 
 
 def test_a_further_answer_goes_under_its_key(site: Site):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,13 +10,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, func, select
+from sqlalchemy import func, select
 
 from core import limits
 from core.agreement import ServiceAgreement
 from core.clock import SECOND
 from core.config import Configuration
-from core.delivery import Delivery, State
+from core.delivery import State
 from core.description import Description
 from core.errors import DurabilityLost, NotAllowed, Overloaded, TooLarge
 from core.integration import Integration
@@ -26,11 +24,10 @@ from core.kernel import check_allowed, decide, deliveries_for, refusal_id
 from core.keys import unseal
 from core.ledger import parcels
 from core.ledger.tables import further_answer, idempotency, parcel
-from core.parcel import Judgement, Key, Parcel, new_id
+from core.parcel import Judgement, Key, new_id
 from core.system import RESIDUAL
-from core.writer import Kind
 from tests.core.making import NOW, a_parcel, a_payload
-from tests.core.nodes import ARCHIVE, JOURNAL, LARGE, SENDER, Site, make_settings
+from tests.core.nodes import ARCHIVE, JOURNAL, LARGE, SENDER, Gate, Site, make_settings
 
 
 def count(site: Site, table: Any) -> int:
@@ -145,19 +142,6 @@ async def test_whatever_comes_in_whatever_order_is_accepted_once_per_key(
     assert len(site.parcels()) == before + len(first)
 
 
-class Gate:
-    """Holds the writer's transaction open once, after everything else in it has been applied."""
-
-    def __init__(self) -> None:
-        self.reached, self.open = threading.Event(), threading.Event()
-        self.kind = Kind("gate", self._wait, order=90)
-
-    def _wait(self, _connection: Connection, batch: Sequence[Any]) -> Sequence[Any]:
-        self.reached.set()
-        assert self.open.wait(10)
-        return batch
-
-
 async def test_nothing_is_visible_before_the_commit(site: Site):
     """While its transaction is open nobody sees parcel, key or delivery, and no answer is given."""
     first, gate = Gate(), Gate()
@@ -175,84 +159,6 @@ async def test_nothing_is_visible_before_the_commit(site: Site):
     gate.open.set()
     assert (await accepting).judgement is Judgement.NEW
     assert len(site.parcels()) == len(site.deliveries()) == 1
-
-
-async def test_what_the_ledger_cannot_hold_is_refused_alone(site: Site):
-    """One item of several fails in the database; its neighbours are stored, and the error reaches the caller."""
-    good, bad = site.item(key="k-1"), site.item(key="k-2")
-    twice = site.item(bad.parcel, key="k-3")
-    with pytest.raises(Exception, match=r"(?i)unique|duplicate"):
-        await site.kernel.accept(good, bad, twice)
-    assert site.parcels() == sorted([good.parcel.id, bad.parcel.id])
-    assert await site.kernel.recall(Key(f"paper/{SENDER}", "k-3")) is None
-
-
-class Room:
-    """Stands where a dispatcher stands: it has room, and remembers what was begun."""
-
-    def __init__(self) -> None:
-        self.kept = 0
-        self.begun: list[Delivery] = []
-
-    def take(self) -> bool:
-        """There is always room."""
-        self.kept += 1
-        return True
-
-    def give_back(self) -> None:
-        """One room less is needed."""
-        self.kept -= 1
-
-    def start(self, delivery: Delivery, parcel: Parcel) -> None:
-        """An attempt."""
-        self.kept -= 1
-        self.begun.append(delivery)
-
-
-@pytest.fixture
-def room(site: Site) -> Room:
-    """Room for attempts at once."""
-    site.runtime.at_once = made = Room()
-    return made
-
-
-async def test_what_can_be_attempted_at_once_is_born_under_its_lease(site: Site, room: Room):
-    """It is handed on when it is committed, as it is stored; a repetition needs no room."""
-    await site.accept(key="k-1")
-    await site.accept(key="k-1")
-    await site.accept(kind="leaflet")
-    (begun,) = room.begun
-    stored = next(d for d in site.deliveries() if d.gateway)
-    assert (begun, room.kept) == (stored, 0)
-    assert (stored.due_at, stored.epoch, stored.attempts) == (NOW + limits.LEASE, 1, 1)
-    assert site.row(stored.id).lease_owner == site.runtime.boot
-
-
-async def test_a_refused_call_gives_its_room_back(site: Site, room: Room):
-    """Whichever item is refused, no room stays kept for the others: it would never be free again."""
-    with pytest.raises(NotAllowed):
-        await site.kernel.accept(site.item(), site.item(), site.item(site.make(sender="somebody")))
-    assert (room.kept, room.begun) == (0, [])
-
-
-async def test_a_call_that_fails_in_part_begins_what_was_stored(site: Site, room: Room):
-    """What was stored under this node's lease is attempted, also when a neighbour failed and the caller gets an error."""
-    good, bad = site.item(key="k-1"), site.item(key="k-2")
-    with pytest.raises(Exception, match=r"(?i)unique|duplicate"):
-        await site.kernel.accept(good, bad, site.item(bad.parcel, key="k-3"))
-    assert sorted(d.parcel_id for d in room.begun) == sorted([good.parcel.id, bad.parcel.id])
-    assert room.kept == 0
-
-
-async def test_a_caller_that_goes_away_gives_its_room_back_and_stops_no_commit(site: Site, room: Room):
-    """The parcel is stored; its lease ends by itself."""
-    accepting = asyncio.create_task(site.accept())
-    await asyncio.sleep(0)
-    accepting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await accepting
-    await site.kernel.note("p", "done", {})
-    assert (len(site.parcels()), room.kept, room.begun) == (1, 0, [])
 
 
 async def test_after_the_writer_has_stopped_nothing_is_accepted(site: Site):

@@ -115,7 +115,10 @@ async def test_a_receipt_under_a_key_counts_once(site: Site):
     assert [a.judgement for a in (first, again, other)] == [Judgement.NEW, Judgement.KNOWN, Judgement.CONFLICT]
     assert [a.answer for a in (first, again, other)] == [b"thanks", b"thanks", b""]
     assert len(receipts(site)) == 1
-    assert [event for event, _ in site.trace(one.parcel_id)] == ["accepted", "acknowledged"]
+    assert [event for event, _ in site.trace(one.parcel_id)] == ["accepted", "acknowledged", "conflict"]
+    (alarm,) = site.alarms()
+    assert (alarm.code, alarm.parcel_id, alarm.at) == ("conflict", one.parcel_id, NOW)
+    assert alarm.text == f"{RECEIPTS}: receipt-1 came again with other content and was refused"
 
 
 async def test_a_receipt_for_nothing_we_know_moves_nothing(site: Site):

@@ -155,6 +155,21 @@ async def test_cancelling_a_caller_never_cancels_a_commit(writer: Writer, engine
     assert stored(engine) == ["n1", "n2"]
 
 
+async def test_what_came_of_a_command_is_told_when_nobody_waits(writer: Writer):
+    """Its result or its error, once, in the caller's loop; who waits for its answer is told nothing beside it."""
+    told: list[Any] = []
+    held = Held(writer)
+    tasks = [asyncio.create_task(writer.do(PUT, name, told.append)) for name in ("n1", "bad", "n2")]
+    await asyncio.sleep(0)
+    for task in tasks[:2]:
+        task.cancel()
+    held.let_go.set()
+    assert await tasks[2] == "n2"
+    assert await asyncio.gather(*tasks[:2], return_exceptions=True) != []
+    await writer.do(PUT, "n3", told.append)
+    assert (told[0], type(told[1]), len(told)) == ("n1", ValueError, 2)
+
+
 def test_a_future_that_was_handed_out_cannot_be_cancelled(writer: Writer, engine: Engine, deaths: list[BaseException]):
     """Not even by who holds it: neither the command nor the writer may be lost by it."""
     held = Held(writer)
