@@ -213,9 +213,8 @@ class Dispatcher:
         error = done.exception()
         if error is not None:
             if not isinstance(error, DurabilityLost):
-                _log.error(
-                    "a settlement was not stored; its lease will end and it will be tried again", cause=str(error)
-                )
+                words = "a settlement was not stored; its lease will end and it will be tried again"
+                _log.error(words, cause=log.cause(error))
             return
         result: SettlementResult = done.result()
         if result.settled is not None:
@@ -249,6 +248,6 @@ def _told_to_stop() -> bool:
 
 
 def _bug(delivery: Delivery, error: BaseException) -> Outcome:
-    """What the trace says of an error that the gateway does not document; the log has it whole."""
+    """What the trace says of an error that the gateway does not document: no word of its own, it may quote the payload."""
     _log.error("a gateway failed in a way it does not document", delivery=delivery.id, exc_info=error)
     return Outcome(code="bug", reason=f"{type(error).__name__}; the node's log has the detail")

@@ -73,6 +73,8 @@ CONNECTIONS: Final = 8
 CHECKPOINT: Final = MINUTE
 #: Refusals at the door a gateway writes to the trace in one second; a flood of more is counted and logged only.
 REFUSALS: Final = 20
+#: Frames of an error that a log line shows, the innermost: an endless recursion must not fill the disk.
+LOG_FRAMES: Final = 40
 
 #: Routes in one configuration.
 ROUTES: Final = 10_000

@@ -100,7 +100,7 @@ class Node:
             self._reasons["end"] = "the node is stopping"
             await self._end(tasks, dispatcher, local)
         if runtime.fatal is not None:
-            raise Fatal(f"the node stopped by itself: {runtime.fatal}")
+            raise Fatal(f"the node stopped by itself: {log.cause(runtime.fatal)}")
 
     async def _until_end(self, tasks: list[asyncio.Task[None]]) -> None:
         """Wait for a signal, or for a task that ends though it should not."""
@@ -109,7 +109,7 @@ class Node:
         ending.cancel()
         for task in done - {ending}:
             error = None if task.cancelled() else task.exception()
-            cause = f"{type(error).__name__}: {error}" if error else "it ended by itself"
+            cause = log.cause(error) if error else "it ended by itself"
             _log.error("a part of the node ended", task=task.get_name(), cause=cause)
             if self.runtime.fatal is None:
                 self.runtime.fatal = error or Fatal(f"{task.get_name()} ended by itself")
@@ -188,8 +188,8 @@ class Node:
                     gateway.configure(old)
             if raising:
                 raise
-            self._reasons["configuration"] = f"version {wanted.number} cannot be used here: {error}"
-            _log.error("a configuration cannot be used", version=wanted.number, cause=str(error))
+            self._reasons["configuration"] = f"version {wanted.number} cannot be used here: {log.cause(error)}"
+            _log.error("a configuration cannot be used", version=wanted.number, exc_info=error)
             return
         self._reasons.pop("configuration", None)
         self.runtime.configuration = wanted
@@ -315,6 +315,7 @@ def serve(settings: NodeSettings, on_ready: Callable[[Node], None] | None = None
     async def main() -> None:
         node = Node(settings)
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(log.unheard)
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, _signalled, node, loop)
         await node.run(on_ready=(lambda: on_ready(node)) if on_ready else None)

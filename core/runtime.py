@@ -162,7 +162,7 @@ class Runtime:
 
     def _on_writer_death(self, error: BaseException) -> None:
         self.fatal = error
-        _log.error("the ledger's writer has stopped", cause=str(error))
+        _log.error("the ledger's writer has stopped", cause=log.cause(error))
         self.on_fatal(error)
 
     def close(self) -> None:

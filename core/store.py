@@ -298,4 +298,4 @@ def read_payload(store: Store, key: bytes, place: bytes, payload: Payload, inlin
         size += len(chunk)
         yield chunk
     if size != payload.size or digest.digest() != payload.sha256:
-        raise PayloadError(f"payload {payload.name!r} does not have the digest it was stored under")
+        raise PayloadError(f"payload {place.decode()} does not have the digest it was stored under")

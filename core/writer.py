@@ -197,7 +197,7 @@ class Writer:
         self._dead = error
         self._open = False
         self._fail_rest(batch)
-        self._on_fatal(error)
+        self._on_fatal(_documented(error) if isinstance(error, Exception) else error)
 
     def _fail_rest(self, batch: list[_Command]) -> None:
         """Nobody will commit these."""
@@ -250,14 +250,14 @@ class Writer:
         except BaseException as error:  # nothing of a broken batch may stay
             self._rollback(transaction)
             if _is_io_error(error):
-                raise _Unknown(str(getattr(error, "orig", error))) from error
+                raise _Unknown(_words(error)) from error
             raise
         for name in groups:
             failpoint.reach(f"before-commit:{name}")
         try:
             transaction.commit()
         except Exception as error:  # a commit that raised may still have happened
-            raise _Unknown(str(getattr(error, "orig", error))) from error
+            raise _Unknown(_words(error)) from error
         self._chain.advance(seq, head)
         for name in groups:
             failpoint.reach(f"after-commit:{name}")
@@ -267,7 +267,7 @@ class Writer:
         try:
             transaction.rollback()
         except DBAPIError as error:
-            raise _Unknown(str(error.orig)) from error
+            raise _Unknown(_words(error)) from error
 
 
 class _Unknown(DurabilityLost):
@@ -280,11 +280,15 @@ def _is_io_error(error: BaseException) -> bool:
     return code & 0xFF == sqlite3.SQLITE_IOERR
 
 
+def _words(error: BaseException) -> str:
+    """What the database says, without its second line, which quotes rows; of anything else the type."""
+    return str(error.orig).partition("\n")[0] if isinstance(error, DBAPIError) else type(error).__name__
+
+
 def _documented(error: Exception) -> Exception:
     """What the database says, as an error the kernel documents; without the values, which may be personal."""
     if isinstance(error, OperationalError):  # a full disk, a lock, a server that went away
-        words = str(error.orig).partition("\n")[0]
-        failure: Exception = Overloaded(f"the ledger cannot be written now ({words}); try again shortly")
+        failure: Exception = Overloaded(f"the ledger cannot be written now ({_words(error)}); try again shortly")
     elif isinstance(error, DataError):
         failure = Refused("a text is too long for the ledger or has a character it cannot hold")
     else:

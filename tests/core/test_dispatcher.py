@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import io
+import json
+import sys
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
-from core import commands, limits
+from core import commands, limits, log
 from core.clock import HOUR, MINUTE, SECOND
 from core.delivery import Delivery, State
 from core.dispatcher import Dispatcher
@@ -194,6 +198,51 @@ async def test_whatever_a_gateway_raises_its_delivery_lives_on(site: Site, raise
     if code == "bug":
         assert site.row().last_reason == f"{type(raised).__name__}; the node's log has the detail"
         assert site.delivery().due_at == NOW + site.paper.plan.wait(1, site.delivery().id)
+
+
+@pytest.fixture
+def printed(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    """All that is logged, as a node logs it."""
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    log.configure("debug", "json")
+    structlog.configure(cache_logger_on_first_use=False)  # the loggers outlive this test
+    yield stream
+    structlog.reset_defaults()
+
+
+@pytest.mark.parametrize("within", ["deliver", "retry_plan", "cause"])
+async def test_what_a_gateway_quotes_by_mistake_stands_nowhere(live: Site, printed: io.StringIO, within: str):
+    """An error with the payload in its text: neither the log, the trace nor the delivery repeats a word of it."""
+    secret = "Jens-Peter-Canary"
+
+    async def act(delivery: Delivery, parcel: Parcel) -> Outcome:
+        text = b"".join(live.kernel.read_now(parcel, parcel.payloads[0])).decode()
+        try:
+            raise KeyError(text)
+        except KeyError as error:
+            if within == "cause":
+                raise RuntimeError("no") from error
+            raise ValueError(f"cannot send {text}") from error
+
+    def plan(delivery: Delivery) -> RetryPlan:
+        raise LookupError(secret)
+
+    live.paper.act = act
+    if within == "retry_plan":
+        live.paper.retry_plan = plan  # type: ignore[method-assign]
+    async with live.dispatching():
+        accepted = await live.accept(secret.encode())
+        await live.paper.attempted(1)
+    row = live.row()
+    assert row.last_code == "bug"
+    for said in (printed.getvalue(), row.last_reason, str(live.trace(accepted.parcel_id))):
+        assert said
+        assert secret not in said
+    (line, *_) = [json.loads(line) for line in printed.getvalue().splitlines()]
+    assert line["delivery"] == row.id
+    assert f"{__file__}:" in line["exception"]
+    assert "in test_what_a_gateway_quotes_by_mistake_stands_nowhere.<locals>.act" in line["exception"]
 
 
 @pytest.mark.parametrize("answer", [None, True, "delivered"])
