@@ -25,7 +25,7 @@ from core.clock import SECOND, Micros
 from core.commands import Answer, Freeze, Settlement, SettlementResult, Work
 from core.config import Configuration
 from core.delivery import Delivery, Event, Frozen, State
-from core.errors import NotAllowed, Refused, StaleLease, TooLarge
+from core.errors import NotAllowed, Overloaded, Refused, StaleLease, TooLarge
 from core.gateway import Answered, Keeper, Lease, Staging
 from core.keys import seal
 from core.ledger import deliveries as queue
@@ -383,4 +383,7 @@ class Mailroom:
             await asyncio.sleep(limits.POLL / SECOND)
             if self._waiting:
                 now = self._runtime.clock.now()
-                self.wake(sorted(await self._runtime.read(queue.systems_with_mail, sorted(self._waiting), now)))
+                try:
+                    self.wake(sorted(await self._runtime.read(queue.systems_with_mail, sorted(self._waiting), now)))
+                except Overloaded as error:
+                    _log.warning("nobody can be told of mail now; the ledger is asked again", cause=str(error))

@@ -4,8 +4,9 @@ Rules:
 
 1. Start: lock → schema → writer → configuration → gateways → dispatcher → local socket. Anything unsafe stops it with the reason.
 2. SIGTERM drains: no new work, attempts in flight finish, what waits is committed; a second signal ends it at once.
-3. A node that cannot load the newest configuration keeps running the one it has, says so, and is not ready.
-4. A failed fsync or a commit whose fate is unknown ends the process (exit code 5); its leases end by themselves.
+3. A ledger that cannot be reached for a while ends nothing: the node is not ready meanwhile, and goes on afterwards.
+4. A node that cannot load the newest configuration keeps running the one it has, says so, and is not ready.
+5. A failed fsync or a commit whose fate is unknown ends the process (exit code 5); its leases end by themselves.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from core import audit, commands, config, limits, log, retention
 from core.clock import DAY, MINUTE, SECOND, Clock, from_datetime
 from core.config import Configuration
 from core.dispatcher import Dispatcher
-from core.errors import ConfigError, Fatal, StafetError, UsageError
+from core.errors import ConfigError, Fatal, Overloaded, StafetError, UsageError
 from core.gateway import Gateway
 from core.health import HealthServer
 from core.kernel import Mailroom, NodeKernel
@@ -228,7 +229,12 @@ class Node:
             await asyncio.sleep(every / SECOND)
 
     async def _follow_newest(self) -> None:
-        number = await self.runtime.read(versions.latest_number)
+        try:
+            number = await self.runtime.read(versions.latest_number)
+        except Overloaded as error:
+            self._reasons["ledger"] = str(error)
+            raise
+        self._reasons.pop("ledger", None)
         if number > self.runtime.configuration.number:
             try:
                 self.follow(self.runtime.version(number))

@@ -16,6 +16,8 @@ from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel
 from sqlalchemy import Engine
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from core import config, log
 from core.clock import SECOND, Clock, Micros, SystemClock
@@ -32,7 +34,7 @@ from core.parcel import Parcel, new_id
 from core.settings import NodeSettings
 from core.store import FileStore
 from core.trust import Identity, load_identity
-from core.writer import Kind, Unheard, Writer
+from core.writer import Kind, Unheard, Writer, words_of
 
 T = TypeVar("T")
 _log = log.get("runtime")
@@ -181,13 +183,20 @@ class Runtime:
         return await self.writer.do(kind, item, unheard)
 
     async def read(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Run a query in a thread, read-only."""
+        """Run a query in a thread, read-only. Raises `Overloaded` when the ledger cannot be read now."""
         return await asyncio.get_running_loop().run_in_executor(self.reading, self.read_now, function, *arguments)
 
     def read_now(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Run a query here and now."""
-        with self.reader.connect() as connection:
-            return function(connection, *arguments)
+        """Run a query here and now. Raises `Overloaded` when the ledger cannot be read now."""
+        try:
+            with self.reader.connect() as connection:
+                return function(connection, *arguments)
+        except (
+            OperationalError,
+            InterfaceError,
+            PoolTimeout,
+        ) as error:  # a server that went away, a lock, no connection
+            raise Overloaded(f"the ledger cannot be read now ({words_of(error)}); try again shortly") from error
 
     def delete(self, objects: Sequence[str]) -> None:
         """Delete objects, as soon as no backup is being made."""

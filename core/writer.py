@@ -250,14 +250,14 @@ class Writer:
         except BaseException as error:  # nothing of a broken batch may stay
             self._rollback(transaction)
             if _is_io_error(error):
-                raise _Unknown(_words(error)) from error
+                raise _Unknown(words_of(error)) from error
             raise
         for name in groups:
             failpoint.reach(f"before-commit:{name}")
         try:
             transaction.commit()
         except Exception as error:  # a commit that raised may still have happened
-            raise _Unknown(_words(error)) from error
+            raise _Unknown(words_of(error)) from error
         self._chain.advance(seq, head)
         for name in groups:
             failpoint.reach(f"after-commit:{name}")
@@ -267,7 +267,7 @@ class Writer:
         try:
             transaction.rollback()
         except DBAPIError as error:
-            raise _Unknown(_words(error)) from error
+            raise _Unknown(words_of(error)) from error
 
 
 class _Unknown(DurabilityLost):
@@ -280,7 +280,7 @@ def _is_io_error(error: BaseException) -> bool:
     return code & 0xFF == sqlite3.SQLITE_IOERR
 
 
-def _words(error: BaseException) -> str:
+def words_of(error: BaseException) -> str:
     """What the database says, without its second line, which quotes rows; of anything else the type."""
     return str(error.orig).partition("\n")[0] if isinstance(error, DBAPIError) else type(error).__name__
 
@@ -288,7 +288,7 @@ def _words(error: BaseException) -> str:
 def _documented(error: Exception) -> Exception:
     """What the database says, as an error the kernel documents; without the values, which may be personal."""
     if isinstance(error, OperationalError):  # a full disk, a lock, a server that went away
-        failure: Exception = Overloaded(f"the ledger cannot be written now ({_words(error)}); try again shortly")
+        failure: Exception = Overloaded(f"the ledger cannot be written now ({words_of(error)}); try again shortly")
     elif isinstance(error, DataError):
         failure = Refused("a text is too long for the ledger or has a character it cannot hold")
     else:
