@@ -3,7 +3,7 @@
 Rules:
 
 1. Database first: every object that a committed row names was durable before its commit, so copying objects afterwards finds
-   all of them. Deletion is paused meanwhile.
+   all of them. Deletion is paused meanwhile, on every node of the ledger (`core.ledger.pauses`).
 2. A backup is one folder: ``ledger.db`` (SQLite whatever the node's database is), ``objects/``, and ``manifest.json`` with the
    SHA-256 of each file. It holds no key-encryption key: without the node's key folder it cannot be read.
 3. Restoring goes into an empty place, checks every digest first, and starts with all open deliveries *held*: what happened
@@ -17,8 +17,9 @@ import json
 import os
 import re
 import sqlite3
+import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -26,10 +27,13 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, create_engine, func, insert, inspect, select, text, update
 from sqlalchemy.pool import NullPool
 
-from core.clock import Clock, rfc3339
+from core import limits, log
+from core.clock import SECOND, Clock, rfc3339
+from core.commands import CALL, Call
 from core.delivery import OPEN_STATES, REPEATABLE_STATES, State
-from core.errors import PayloadError, UsageError
+from core.errors import Overloaded, PayloadError, StafetError, UsageError
 from core.keys import KeyRing
+from core.ledger import pauses
 from core.ledger.engine import open_engine, upgrade
 from core.ledger.tables import delivery, frozen, metadata, parcel, payload
 from core.local import Progress
@@ -37,6 +41,7 @@ from core.runtime import Runtime
 from core.settings import NodeSettings
 from core.store import FileStore
 
+_log = log.get("backup")
 _ROWS = 1000
 FORMAT = 1
 _OBJECT: Final = re.compile(r"objects/[0-9a-f]{32}")
@@ -50,7 +55,7 @@ def make(runtime: Runtime, directory: Path, progress: Progress) -> dict[str, Any
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     objects.mkdir(mode=0o700)
     (directory / "ledger.db").touch(mode=0o600)  # it holds descriptions: its owner's alone, whatever the folder is
-    with runtime.deleting:
+    with _nobody_deletes(runtime), runtime.deleting:
         progress({"what": "ledger", "done": 0, "of": 1})
         _copy_ledger(runtime.engine, directory / "ledger.db")
         digests = {"ledger.db": _digest(directory / "ledger.db")}
@@ -74,6 +79,35 @@ def make(runtime: Runtime, directory: Path, progress: Progress) -> dict[str, Any
     (directory / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
     FileStore.make_durable(directory)
     return {"directory": str(directory), "objects": len(digests) - 1, "missing": missing}
+
+
+@contextmanager
+def _nobody_deletes(runtime: Runtime) -> Iterator[None]:
+    """Before the copy begins until it has ended, no node that shares this ledger deletes objects."""
+
+    def say() -> None:
+        now = runtime.clock.now()
+        arguments = (runtime.boot, now, now + limits.DELETION_PAUSE)
+        runtime.writer.submit(CALL, Call(pauses.pause, arguments)).result()
+
+    def renew() -> None:
+        while not over.wait(limits.DELETION_PAUSE / 3 / SECOND):
+            try:
+                say()
+            except Overloaded as error:
+                _log.warning("the pause of deletion could not be renewed now; it is tried again", cause=str(error))
+
+    over = threading.Event()
+    say()
+    renewing = threading.Thread(target=renew, name="deletion-pause", daemon=True)
+    renewing.start()
+    try:
+        yield
+    finally:
+        over.set()
+        renewing.join()
+        with suppress(StafetError):  # it ends by itself
+            runtime.writer.submit(CALL, Call(pauses.end, (runtime.boot,))).result()
 
 
 def _copy_ledger(engine: Engine, target: Path) -> None:
@@ -260,6 +294,7 @@ def _restore_ledger(settings: NodeSettings, source: Path) -> int:
 
 
 def _hold(connection: Connection) -> int:
+    pauses.end_all(connection)  # of the backup itself
     return connection.execute(
         update(delivery)
         .where(delivery.c.state.in_([s.value for s in OPEN_STATES]))

@@ -67,6 +67,9 @@ FREE_SPACE_RESERVE: Final = 512 * 1024**2
 DRAIN: Final = 30 * SECOND
 #: Longest permitted transfer: an unreferenced object younger than this is left alone.
 TRANSFER: Final = DAY
+#: How long a backup keeps all nodes of a ledger from deleting objects unless it says so again, which it does three times as
+#: often: well above `SKEW_STOP`, and short enough that a node that died in a backup is no matter.
+DELETION_PAUSE: Final = 3 * MINUTE
 #: Database connections per node.
 CONNECTIONS: Final = 8
 #: Time between two signed checkpoints of all trace chains.

@@ -69,7 +69,8 @@ class Node:
         tasks: list[asyncio.Task[None]] = []
         dispatcher = local = None
         try:
-            runtime.store.clear_incoming()
+            # In a store that other nodes share, what is young may be theirs and being written.
+            runtime.store.clear_incoming(runtime.clock.now() - limits.TRANSFER if self.settings.store else None)
             self._make_gateways()
             self._begin_configuration()
             if self.settings.operations.port:
@@ -289,7 +290,8 @@ class Node:
         while (expired := await runtime.do(commands.CALL, commands.Call(retention.expire, arguments))).parcels:
             await asyncio.to_thread(runtime.delete, expired.objects)
         await runtime.do(commands.CALL, commands.Call(parcels.forget_keys, (now - limits.KEY_WINDOW,)))
-        await runtime.read(self._sweep)
+        nobodys = await runtime.read(retention.unreferenced, runtime.store, now)
+        await asyncio.to_thread(runtime.delete, nobodys)
         within = {i.id: int(i.receipt_within * SECOND) for i in runtime.configuration.all("integration").values()}
         for parcel_id, integration in await runtime.read(retention.waiting_receipts, within, now):
             words = f"no receipt for a parcel of {integration} within the agreed time"
@@ -301,10 +303,6 @@ class Node:
             self._alarmed.add((code, parcel_id))
             now = self.runtime.clock.now()
             await self.runtime.do(commands.ALARM, Alarm(new_id(now), now, code, words, parcel_id))
-
-    def _sweep(self, connection: Connection) -> int:
-        with self.runtime.deleting:
-            return retention.sweep(connection, self.runtime.store, self.runtime.clock.now())
 
 
 def _execute(connection: Connection, statement: Any) -> None:

@@ -7,7 +7,7 @@ Rules:
 2. An object that no row refers to is removed only when it is older than the longest permitted transfer: until then it may
    belong to a parcel being put together. What a delivery was frozen with is needed until the far side has spoken: one that failed
    may be sent again.
-3. A backup in progress pauses all deletion.
+3. A backup in progress pauses all deletion: what may be deleted is named here, and `core.runtime.Runtime.delete` deletes it.
 """
 
 from __future__ import annotations
@@ -93,19 +93,16 @@ def kept_for_deliveries(connection: Connection) -> set[str]:
     return found
 
 
-def sweep(connection: Connection, store: FileStore, now: Micros) -> int:
-    """Delete objects that nobody refers to and that are too old to be on their way; gives how many."""
+def unreferenced(connection: Connection, store: FileStore, now: Micros) -> list[str]:
+    """Objects that nobody refers to and that are too old to be on their way."""
     kept = kept_for_deliveries(connection)
     old = [name for name, changed in store.ids() if changed < now - TRANSFER and name not in kept]
-    removed = 0
+    found: list[str] = []
     for start in range(0, len(old), _BATCH):
         batch = old[start : start + _BATCH]
         needed = referenced(connection, batch)
-        for name in batch:
-            if name not in needed:
-                store.delete(name)
-                removed += 1
-    return removed
+        found += [name for name in batch if name not in needed]
+    return found
 
 
 def waiting_receipts(connection: Connection, within: Mapping[str, Micros], now: Micros) -> list[tuple[str, str]]:

@@ -19,7 +19,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from core import config, log
+from core import config, limits, log
 from core.clock import SECOND, Clock, Micros, SystemClock
 from core.config import Configuration
 from core.delivery import Delivery
@@ -27,7 +27,7 @@ from core.disk import Disk
 from core.errors import ConfigError, NotFound, Overloaded
 from core.gateway import load_gateways
 from core.keys import KeyRing
-from core.ledger import versions
+from core.ledger import pauses, versions
 from core.ledger.engine import NodeLock, open_engine, upgrade
 from core.metrics import Metrics
 from core.parcel import Parcel, new_id
@@ -136,7 +136,8 @@ class Runtime:
         self.on_settled: Callable[[Delivery], None] = lambda delivery: None
         """Told of every delivery that has moved by an attempt, from the writer's thread, after the commit."""
         self.deleting = threading.Lock()
-        """Held by whoever deletes objects; a backup holds it while it copies."""
+        """Held by whoever deletes objects; a backup holds it while it copies. Of other nodes `core.ledger.pauses` tells."""
+        self._closing = threading.Event()
         self.deletions = ThreadPoolExecutor(1, "delete")
         """A thread of its own: while a backup pauses deletion, nothing else may wait for it."""
         self.bulk = ThreadPoolExecutor(4, "bulk")
@@ -170,6 +171,7 @@ class Runtime:
     def close(self) -> None:
         """Commit what waits and let go of everything."""
         self.writer.close()
+        self._closing.set()
         for pool in (self.deletions, self.bulk, self.private, self.reading):
             pool.shutdown(wait=True)
         self.engine.dispose()
@@ -199,10 +201,22 @@ class Runtime:
             raise Overloaded(f"the ledger cannot be read now ({words_of(error)}); try again shortly") from error
 
     def delete(self, objects: Sequence[str]) -> None:
-        """Delete objects, as soon as no backup is being made."""
-        with self.deleting:
-            for name in objects:
-                self.store.delete(name)
+        """Delete objects that no committed row speaks of, as soon as no backup is being made, here or by another node.
+
+        Blocking. When the runtime closes meanwhile they are left, to be swept as unreferenced.
+        """
+        while objects:
+            with self.deleting:
+                if not self._paused():
+                    for name in objects:
+                        self.store.delete(name)
+                    return
+            if self._closing.wait(limits.POLL / SECOND):
+                return
+
+    def _paused(self) -> bool:
+        """Whether another node makes a backup; a SQLite ledger is one process' alone."""
+        return self.engine.dialect.name != "sqlite" and self.read_now(pauses.paused_until) > self.clock.now()
 
     def delete_later(self, objects: Sequence[str]) -> None:
         """The same without waiting for it; what a crash leaves is swept as unreferenced."""

@@ -118,12 +118,17 @@ class FileStore:
         """Remove an object."""
         self.disk.unlink(self.path(object_id))
 
-    def clear_incoming(self) -> int:
-        """Remove what a killed process left half-written; call once at start. Gives how many."""
-        left = list(self._incoming.iterdir())
-        for path in left:
-            self.disk.unlink(path)
-        return len(left)
+    def clear_incoming(self, before: int | None = None) -> int:
+        """Remove what a killed process left half-written: all of it, or what nobody has touched since ``before`` (in UTC
+        microseconds). Call once at start. Gives how many.
+        """
+        left = 0
+        for path in self._incoming.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # another node's, which is durable now
+                if before is None or path.stat().st_mtime_ns // 1000 < before:
+                    self.disk.unlink(path)
+                    left += 1
+        return left
 
     def ids(self) -> Iterator[tuple[str, int]]:
         """All durable objects with their modification time in UTC microseconds."""

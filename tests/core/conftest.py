@@ -38,6 +38,18 @@ async def live(tmp_path: Path, ledger_url: str) -> AsyncIterator[Site]:
     made.runtime.close()
 
 
+@pytest.fixture
+async def neighbour(tmp_path: Path, live: Site) -> AsyncIterator[Site]:
+    """Another node on the same PostgreSQL and store."""
+    url = live.runtime.settings.database
+    if not url:
+        pytest.skip("one process alone writes a SQLite ledger")
+    settings = make_settings(tmp_path / "home", url, node="birkelund-b", data=Path("data-b"), store=Path("data/store"))
+    made = Site(settings)
+    yield made
+    made.runtime.close()
+
+
 @pytest.fixture(scope="session")
 def ca() -> Authority:
     """An authority that a partner is known by."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +20,7 @@ from core.ledger.deliveries import Claim, of_outcome
 from core.parcel import Judgement, Key, Parcel
 from core.receipt import Level, Verdict
 from tests.core.making import NOW
-from tests.core.nodes import ARCHIVE, JOURNAL, LARGE, SENDER, Site, make_settings, received
+from tests.core.nodes import ARCHIVE, JOURNAL, LARGE, SENDER, Site, received
 
 RECEIPTS = f"paper/{JOURNAL}"
 
@@ -315,18 +313,6 @@ async def test_who_gives_up_waiting_is_forgotten(live: Site):
     await asyncio.gather(gone, return_exceptions=True)
     await live.accept(kind="leaflet")
     assert len(await asyncio.wait_for(stays, 5)) == 1
-
-
-@pytest.fixture
-async def neighbour(tmp_path: Path, live: Site) -> AsyncIterator[Site]:
-    """Another node on the same PostgreSQL and store."""
-    url = live.runtime.settings.database
-    if not url:
-        pytest.skip("one process alone writes a SQLite ledger")
-    settings = make_settings(tmp_path / "home", url, node="birkelund-b", data=Path("data-b"), store=Path("data/store"))
-    made = Site(settings)
-    yield made
-    made.runtime.close()
 
 
 async def test_who_waits_hears_of_what_another_node_accepted(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -187,6 +188,18 @@ async def test_what_a_killed_process_left_half_written_is_cleared(tmp_path: Path
     assert len(list(incoming.iterdir())) == 1
     async with running(make_node(settings)):
         assert list(incoming.iterdir()) == []
+
+
+async def test_a_start_leaves_alone_what_another_node_is_writing(tmp_path: Path):
+    """In a store that several share, only what is older than the longest transfer was left by a killed process."""
+    settings = make_settings(tmp_path / "home", store=tmp_path / "shared")
+    runtime = open_runtime(settings)
+    young, old = (runtime.store.create(b"k" * 32) for _ in range(2))
+    at = (SystemClock().now() - limits.TRANSFER) / SECOND - 1
+    os.utime(runtime.store.incoming(old.object_id), (at, at))
+    runtime.close()
+    async with running(make_node(settings)) as node:
+        assert [path.name for path in (node.runtime.store.root / "incoming").iterdir()] == [young.object_id]
 
 
 # --- following --------------------------------------------------------------------------------------------------------

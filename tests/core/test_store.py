@@ -350,6 +350,15 @@ def test_what_a_killed_process_left_is_cleared_at_start(store: FileStore):
     assert get(again, kept) == b"kept"
 
 
+def test_what_is_young_may_be_another_nodes_and_is_left(store: FileStore):
+    """Two nodes share a store: only what nobody has touched for long is half-written for good."""
+    writers = {age: store.create(KEY) for age in (99, 100, 101)}
+    for at, writer in writers.items():
+        os.utime(store.incoming(writer.object_id), (at, at))
+    assert store.clear_incoming(100 * 1_000_000) == 1
+    assert {path.name for path in files(store)} == {writers[100].object_id, writers[101].object_id}
+
+
 def test_ids_lists_durable_objects_with_their_age(store: FileStore):
     """What is being written is not listed; times are microseconds of now."""
     made = {put(store, bytes([i])) for i in range(3)}
