@@ -102,6 +102,15 @@ class Gateway(Protocol):
         ...
 
 
+@runtime_checkable
+class Listens(Protocol):
+    """What a gateway may say beside: when it takes what comes. One that opens a port should; one that only sends need not."""
+
+    async def listening(self) -> None:
+        """Return once whoever comes is served: the node is ready no earlier. Asked once, while `run` runs."""
+        ...
+
+
 class Sink(Protocol):
     """Takes one payload's octets. Not thread-safe; may be used from a worker thread."""
 

@@ -2,7 +2,8 @@
 
 Rules:
 
-1. Start: lock → schema → writer → configuration → gateways → dispatcher → local socket. Anything unsafe stops it with the reason.
+1. Start: lock → schema → writer → configuration → gateways → dispatcher → local socket; ready once all gateways listen. Anything
+   unsafe stops it with the reason.
 2. SIGTERM drains: no new work, attempts in flight finish, what waits is committed; a second signal ends it at once.
 3. A ledger that cannot be reached for a while ends nothing: the node is not ready meanwhile, and goes on afterwards.
 4. A node that cannot load the newest configuration keeps running the one it has, says so, and is not ready.
@@ -25,7 +26,7 @@ from core.clock import DAY, MINUTE, SECOND, Clock, from_datetime
 from core.config import Configuration
 from core.dispatcher import Dispatcher
 from core.errors import ConfigError, Fatal, Overloaded, StafetError, UsageError
-from core.gateway import Gateway
+from core.gateway import Gateway, Listens
 from core.health import HealthServer
 from core.kernel import Mailroom, NodeKernel
 from core.ledger import alarms, deliveries, parcels, versions
@@ -90,19 +91,39 @@ class Node:
                 self.settings.socket_path, Operations(runtime, self._kernel("local"), self.follow).table()
             )
             await local.start()
-            self._reasons.pop("start", None)
-            self.ready.set()
-            _log.info(
-                "up", node=self.settings.node, version=runtime.configuration.number, gateways=sorted(self.gateways)
-            )
-            if on_ready:
-                on_ready()
+            if await self._all_listen(tasks):
+                self._reasons.pop("start", None)
+                self.ready.set()
+                number, gateways = runtime.configuration.number, sorted(self.gateways)
+                _log.info("up", node=self.settings.node, version=number, gateways=gateways)
+                if on_ready:
+                    on_ready()
             await self._until_end(tasks)
         finally:
             self._reasons["end"] = "the node is stopping"
             await self._end(tasks, dispatcher, local)
         if runtime.fatal is not None:
             raise Fatal(f"the node stopped by itself: {log.cause(runtime.fatal)}")
+
+    async def _all_listen(self, tasks: list[asyncio.Task[None]]) -> bool:
+        """Wait until every gateway takes what comes; False when the node ends before."""
+
+        async def listen() -> None:
+            for gateway in self.gateways.values():
+                if isinstance(gateway, Listens):
+                    await gateway.listening()
+
+        listening: asyncio.Task[Any] = asyncio.create_task(listen())
+        ending: asyncio.Task[Any] = asyncio.create_task(self._ending.wait())
+        try:
+            await asyncio.wait([listening, ending, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            if ending.done() or any(task.done() for task in tasks):
+                return False
+            await listening
+            return True
+        finally:
+            listening.cancel()
+            ending.cancel()
 
     async def _until_end(self, tasks: list[asyncio.Task[None]]) -> None:
         """Wait for a signal, or for a task that ends though it should not."""

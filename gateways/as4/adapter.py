@@ -105,6 +105,10 @@ class As4Gateway:
         finally:
             await asyncio.shield(self._server.stop(_FINISH))
 
+    async def listening(self) -> None:
+        """Return once the port is open."""
+        await self._started.wait()
+
     async def close(self) -> None:
         """Everything has drained: let go of the connections to partners."""
         if self._client:

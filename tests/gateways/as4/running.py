@@ -69,7 +69,6 @@ async def running(*homes: Path) -> AsyncIterator[list[Node]]:
             if task.done():
                 ready.cancel()
                 task.result()
-            await node.gateways["as4"]._started.wait()  # type: ignore[attr-defined]
         yield nodes
     finally:
         for node in nodes:

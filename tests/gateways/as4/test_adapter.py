@@ -210,6 +210,20 @@ async def test_a_port_that_is_taken_ends_the_start_with_its_name(estate: CopiedE
             await node.run()
 
 
+async def test_a_node_that_is_ready_has_its_port_open(estate: CopiedEstate):
+    """Whoever is told so can connect in the same moment."""
+    node = node_of(estate.hospital.home)
+    tried: list[int] = []
+
+    def connect() -> None:
+        with socket.socket() as client:
+            tried.append(client.connect_ex(("127.0.0.1", estate.hospital.port)))
+        node.stop()
+
+    await node.run(on_ready=connect)
+    assert tried == [0]
+
+
 async def test_anchors_that_are_not_there_are_named(estate: CopiedEstate):
     """A door that should demand a certificate never opens without knowing which."""
     edit_node(estate.hospital.home, gateways=_gateway(estate, client_anchors="nowhere.pem"))
