@@ -1,7 +1,11 @@
 """The two seams: what the kernel asks of a gateway, and all that a gateway may ask of the kernel.
 
 A gateway speaks one language to one neighbour. It is found by the entry point group ``stafet.gateways``, ours registered the
-way a stranger's would be; installed is not active until a configuration document of its kind names it.
+way a stranger's would be; installed is not active until ``node.yaml`` names it.
+
+Not here yet: ``report(delivery, receipts)``, by which the kernel would have a gateway tell a sender what came of its parcel.
+Receipts are kept, and nobody is told of them. What else is left for later, and where it will go:
+``docs/decisions/0003-left-for-later.md``.
 """
 
 from __future__ import annotations
