@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from accesspoint import limits, mime
 from accesspoint.compression import Decompressor
@@ -41,7 +40,7 @@ from accesspoint.references import Reference
 from accesspoint.soap import Envelope, parse_envelope
 from accesspoint.tokens import candidates, parse_key_info
 from accesspoint.wss import AttachmentDigest, Trust, Verified, check_attachments, verify
-from accesspoint.xmlenc import KEY_SIZES, Encryption, PartDecryptor, parse_encryption, unwrap_key
+from accesspoint.xmlenc import KEY_SIZES, DecryptionKey, Encryption, PartDecryptor, parse_encryption, unwrap_key
 
 _CHARSET: Final = re.compile(r"^[A-Za-z][A-Za-z0-9._-]*$")
 
@@ -65,7 +64,7 @@ class Agreements(Protocol):
         """Which certificates are believed for this partner now."""
         ...
 
-    def decryption_keys(self, pmode: PMode) -> Sequence[tuple[x509.Certificate, rsa.RSAPrivateKey]]:
+    def decryption_keys(self, pmode: PMode) -> Sequence[tuple[x509.Certificate, DecryptionKey]]:
         """Our certificates and keys that partners may encrypt for."""
         ...
 
@@ -389,7 +388,8 @@ class Receiver:
             part.fault()
         algorithms = {"signature": root.verified.signature_method} if root.verified else {}
         if root.encryption:
-            algorithms["key transport"] = root.encryption.key.algorithm
+            agreed = root.encryption.key.agreement
+            algorithms["key transport"] = agreed.algorithm if agreed else root.encryption.key.algorithm
         return Accepted(
             root.message,
             root.pmode,

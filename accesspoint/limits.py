@@ -50,6 +50,8 @@ CANONICAL_PART: Final = 16 * 1024 * 1024
 CANONICAL_ATTRIBUTES: Final = 1024
 #: Smallest RSA modulus in bits that is believed.
 RSA_BITS: Final = 2048
+#: Smallest elliptic curve in bits that is believed.
+CURVE_BITS: Final = 256
 #: Octets of an answer to a message we sent: a signal, never a payload.
 ANSWER_SIZE: Final = 1024 * 1024
 

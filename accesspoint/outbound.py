@@ -21,7 +21,6 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from accesspoint import mime
 from accesspoint.ebms import (
@@ -47,13 +46,13 @@ from accesspoint.errors import (
     HttpRefusal,
     RemoteError,
 )
-from accesspoint.names import COMPRESSION_TYPE, GZIP, MIME_TYPE
+from accesspoint.names import COMPRESSION_TYPE, GZIP, MIME_TYPE, RSA_OAEP
 from accesspoint.pmode import PMode
 from accesspoint.receipts import match_receipt, parse_errors, parse_receipt
 from accesspoint.references import Reference, Transform
 from accesspoint.soap import parse_envelope
 from accesspoint.wss import Trust, attachment_reference, local_references, security_xml, signed_info, verify
-from accesspoint.xmlenc import IV, TAG, PartEncryptor, encryption_xml, wrap_key
+from accesspoint.xmlenc import IV, TAG, PartEncryptor, encryption_xml, way_to, wrap_key
 
 Sign = Callable[[bytes], bytes]
 """The private-key operation: canonical SignedInfo in, signature value out."""
@@ -233,13 +232,12 @@ def build(
     )
     key, encryption, ivs = b"", b"", [b""] * len(parts)
     if parts and pmode.profile.demand_encryption:
-        theirs = pmode.their_encryption_certificate
-        public = theirs.public_key() if theirs else None
-        if theirs is None or not isinstance(public, rsa.RSAPublicKey):
-            cause = "is no RSA certificate" if theirs else "the partner has none"
+        theirs, ways = pmode.their_encryption_certificate, pmode.profile.key_agreements or (RSA_OAEP,)
+        if theirs is None or way_to(theirs) not in ways:
+            cause = f"is not for {ways[0].rpartition('#')[2]}" if theirs else "the partner has none"
             raise EbmsError(POLICY_NONCOMPLIANCE, field="encryption_certificate", cause=cause)
         key, ivs = entropy(16), [entropy(IV) for _ in parts]
-        wrapped = wrap_key(public, key)
+        wrapped = wrap_key(theirs, key, entropy)
         listed = [(part.cid, part.wire_type) for part in parts]
         encryption = encryption_xml(theirs, pmode.key_reference, wrapped, listed, KEY_ID)
     for part in parts:

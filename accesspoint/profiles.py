@@ -26,8 +26,10 @@ class Profile:
     digests: tuple[str, ...]
     encryptions: tuple[str, ...]
     key_transports: tuple[str, ...]
-    oaep_digests: tuple[str, ...]
-    mask_functions: tuple[str, ...]
+    oaep_digests: tuple[str, ...] = ()
+    mask_functions: tuple[str, ...] = ()
+    key_agreements: tuple[str, ...] = ()
+    """Where there are any, the key transport is a key wrap under the agreed key, and there is no other."""
     demand_signature: bool = True
     demand_encryption: bool = True
     demand_signed_receipt: bool = True
@@ -77,5 +79,20 @@ EDELIVERY_1_15: Final = Profile(
 EDELIVERY_1_15_FOUR_CORNER: Final = replace(EDELIVERY_1_15, name="edelivery-1.15-four-corner", four_corner=True)
 """The same, with originalSender and finalRecipient demanded [eD1.15 §1.5.1]."""
 
-PROFILES: Final = {p.name: p for p in (EDELIVERY_1_15, EDELIVERY_1_15_FOUR_CORNER)}
+EDELIVERY_2_0: Final = Profile(
+    "edelivery-2.0",
+    signatures=(names.ED25519,),
+    digests=(names.SHA256,),
+    encryptions=(names.AES128_GCM,),
+    key_transports=(names.KW_AES128,),
+    key_agreements=(names.X25519,),
+)
+"""eDelivery AS4 2.0 Common Usage Profile: Ed25519; X25519 with HKDF and AES key wrap."""
+
+EDELIVERY_2_0_EC: Final = replace(
+    EDELIVERY_2_0, name="edelivery-2.0-ec", signatures=(names.ECDSA_SHA256,), key_agreements=(names.ECDH_ES,)
+)
+"""Its alternative elliptic curve enhancement: ECDSA and ECDH-ES."""
+
+PROFILES: Final = {p.name: p for p in (EDELIVERY_1_15, EDELIVERY_1_15_FOUR_CORNER, EDELIVERY_2_0, EDELIVERY_2_0_EC)}
 """All profiles by name."""

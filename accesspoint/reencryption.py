@@ -10,10 +10,9 @@ Rules:
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final, cast
+from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from accesspoint.ebms import KEY_ID
 from accesspoint.entropy import entropy as system_entropy
@@ -31,7 +30,7 @@ def reencrypt(
     """The same message for another certificate. Raises `ValueError` for one in which nothing is encrypted."""
     root, key = message.root, entropy(16)
     listed = [(cid, wire_type) for cid, wire_type, _, _ in message.parts]
-    wrapped = wrap_key(cast(rsa.RSAPublicKey, certificate.public_key()), key)
+    wrapped = wrap_key(certificate, key, entropy)
     # The encryption stands first in the header, and a "<" in a value is never written as such: both marks are ours.
     start = root.index(b">", root.index(_OPEN)) + 1
     end = root.rindex(_CLOSE) + len(_CLOSE)

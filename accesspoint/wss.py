@@ -148,11 +148,23 @@ def _verify_value(certificate: x509.Certificate, method: str, value: bytes, sign
     return True
 
 
+def methods_of(certificate: x509.Certificate) -> tuple[str, ...]:
+    """The signature methods that a certificate's key can have signed with; none for a key that cannot sign."""
+    key = certificate.public_key()
+    if isinstance(key, rsa.RSAPublicKey):
+        return (*_RSA, names.RSA_PSS_SHA256)
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        return (names.ED25519,)
+    return (names.ECDSA_SHA256,) if isinstance(key, ec.EllipticCurvePublicKey) else ()
+
+
 def check_strength(certificate: x509.Certificate, profile: Profile, field: str = "certificate") -> None:
-    """Raises 0103 for an RSA key below the profile's floor."""
+    """Raises 0103 for an RSA key below the profile's floor, or a curve below 256 bits."""
     key = certificate.public_key()
     if isinstance(key, rsa.RSAPublicKey) and key.key_size < profile.rsa_bits:
         raise _policy(field, f"an RSA key of {key.key_size} bits; at least {profile.rsa_bits} are demanded")
+    if isinstance(key, ec.EllipticCurvePublicKey) and key.key_size < limits.CURVE_BITS:
+        raise _policy(field, f"a curve of {key.key_size} bits; at least {limits.CURVE_BITS} are demanded")
 
 
 def _signature_method(info: Element, profile: Profile) -> str:
@@ -342,6 +354,19 @@ def security_xml(
     )
 
 
-def rsa_sign(key: rsa.RSAPrivateKey, octets: bytes) -> bytes:
-    """RSASSA-PKCS1-v1_5 with SHA-256: the private operation, fit for a thread."""
-    return key.sign(octets, padding.PKCS1v15(), hashes.SHA256())
+SigningKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+"""A private key that messages can be signed with."""
+
+
+def sign(key: SigningKey, octets: bytes) -> bytes:
+    """The private operation, fit for a thread: the signature value as XML Signature writes it.
+
+    RSA: PKCS#1 v1.5 with SHA-256. Elliptic curve: ECDSA with SHA-256, r and s side by side. Ed25519: as it is.
+    """
+    if isinstance(key, rsa.RSAPrivateKey):
+        return key.sign(octets, padding.PKCS1v15(), hashes.SHA256())
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return key.sign(octets)
+    half = (key.curve.key_size + 7) // 8
+    r, s = utils.decode_dss_signature(key.sign(octets, ec.ECDSA(hashes.SHA256())))
+    return r.to_bytes(half, "big") + s.to_bytes(half, "big")

@@ -6,23 +6,25 @@ Rules:
 2. Decryption failures all look alike: unwrap, tag, length. Nothing decrypted counts before its tag is checked.
 3. Ciphertext is in no digest, so it is made while sending and never stored.
 
-A key agreement (X25519, ECDH-ES) is another `KeyTransport`: it yields the key-wrapping XML and the content key.
+The content key is wrapped with RSA-OAEP here, or under an agreed key in `accesspoint.agreement`: the receiver's certificate says
+which.
 """
 
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from cryptography import x509
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, x25519
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from accesspoint import names
+from accesspoint import agreement, names
+from accesspoint.agreement import Agreement, Wrapped
 from accesspoint.errors import FAILED_DECRYPTION, POLICY_NONCOMPLIANCE, EbmsError
 from accesspoint.names import DS, WSSE, WSSE11, XENC, XENC11, tag
 from accesspoint.profiles import Profile
@@ -108,9 +110,32 @@ def _oaep(digest: str, mask: str) -> padding.OAEP:
     return padding.OAEP(mgf=padding.MGF1(_MASKS[mask]()), algorithm=_OAEP_HASHES[digest](), label=None)
 
 
-def wrap_key(public_key: rsa.RSAPublicKey, key: bytes) -> bytes:
-    """The content key for the holder of the private key: RSA-OAEP, SHA-256, MGF1-SHA256."""
-    return public_key.encrypt(key, _oaep(names.SHA256, names.MGF1_SHA256))
+DecryptionKey = rsa.RSAPrivateKey | x25519.X25519PrivateKey | ec.EllipticCurvePrivateKey
+"""A private key that a content key can be wrapped for."""
+
+
+def way_to(certificate: x509.Certificate) -> str:
+    """How a content key reaches the holder of a certificate's private key: RSA-OAEP, an agreement, or "" for no way."""
+    public_key = certificate.public_key()
+    if isinstance(public_key, rsa.RSAPublicKey):
+        return names.RSA_OAEP
+    if isinstance(public_key, x25519.X25519PublicKey):
+        return names.X25519
+    return names.ECDH_ES if isinstance(public_key, ec.EllipticCurvePublicKey) else ""
+
+
+def wrap_key(certificate: x509.Certificate, key: bytes, entropy: Callable[[int], bytes]) -> Wrapped:
+    """The content key for the holder of a certificate's private key.
+
+    RSA: OAEP with SHA-256 and MGF1-SHA256. X25519 and elliptic curves: a fresh agreement. Raises `ValueError` for a certificate
+    whose key nothing can be wrapped for.
+    """
+    public_key = certificate.public_key()
+    if isinstance(public_key, rsa.RSAPublicKey):
+        return Wrapped(public_key.encrypt(key, _oaep(names.SHA256, names.MGF1_SHA256)))
+    if isinstance(public_key, x25519.X25519PublicKey | ec.EllipticCurvePublicKey):
+        return agreement.wrap(public_key, key, entropy)
+    raise ValueError("the certificate's key is for signing only: nothing can be encrypted for it")
 
 
 @dataclass(frozen=True)
@@ -123,6 +148,7 @@ class EncryptedKey:
     key_info: Element | None
     value: bytes
     refers_to: tuple[str, ...]
+    agreement: Agreement | None = None
 
 
 @dataclass(frozen=True)
@@ -143,12 +169,18 @@ class Encryption:
     parts: dict[str, EncryptedPart]
 
 
-def unwrap_key(private_key: rsa.RSAPrivateKey, encrypted: EncryptedKey, size: int) -> bytes:
+def unwrap_key(private_key: DecryptionKey, encrypted: EncryptedKey, size: int) -> bytes:
     """The content key. Raises `EbmsError` 0102, the same whatever went wrong."""
-    try:
-        key = private_key.decrypt(encrypted.value, _oaep(encrypted.digest, encrypted.mask))
-    except ValueError:
-        raise _fail() from None
+    if isinstance(private_key, rsa.RSAPrivateKey) == (encrypted.agreement is not None):
+        raise _fail()
+    if isinstance(private_key, rsa.RSAPrivateKey):
+        try:
+            key = private_key.decrypt(encrypted.value, _oaep(encrypted.digest, encrypted.mask))
+        except ValueError:
+            raise _fail() from None
+    else:
+        assert encrypted.agreement is not None
+        key = agreement.unwrap(private_key, encrypted.agreement, encrypted.value)
     if len(key) != size:
         raise _fail()
     return key
@@ -168,14 +200,31 @@ def _encrypted_key(element: Element) -> EncryptedKey:
         raise _policy("EncryptedKey", "has no method or no plain cipher value")
     algorithm = method.get("Algorithm") or ""
     digest, mask = method.find(tag(DS, "DigestMethod")), method.find(tag(XENC11, "MGF"))
+    agreed = element.find(f"{tag(DS, 'KeyInfo')}/{tag(XENC, 'AgreementMethod')}")
+    parsed = agreement.parse_agreement(agreed) if agreed is not None else None
     return EncryptedKey(
         algorithm,
         (digest.get("Algorithm") or "") if digest is not None else names.SHA1,
         (mask.get("Algorithm") or "") if mask is not None and algorithm == names.RSA_OAEP else names.MGF1_SHA1,
-        element.find(tag(DS, "KeyInfo")),
+        parsed.recipient if parsed is not None else element.find(tag(DS, "KeyInfo")),
         decode64(value.text, "EncryptedKey/CipherValue"),
         tuple((r.get("URI") or "").removeprefix("#") for r in element.iterfind(f".//{tag(XENC, 'DataReference')}")),
+        parsed,
     )
+
+
+def _check_key(key: EncryptedKey, profile: Profile) -> None:
+    """Raises 0103 unless the way the content key is wrapped is the profile's."""
+    demanded = [(key.algorithm, profile.key_transports, "EncryptedKey/EncryptionMethod")]
+    if profile.key_agreements:
+        named = key.agreement.algorithm if key.agreement is not None else "no key agreement"
+        demanded.append((named, profile.key_agreements, "AgreementMethod"))
+    else:
+        demanded.append((key.digest, profile.oaep_digests, "EncryptedKey/DigestMethod"))
+        demanded.append((key.mask, profile.mask_functions, "EncryptedKey/MGF"))
+    for value, allowed, what in demanded:
+        if value not in allowed:
+            raise _policy(what, f"{value} is not agreed", f"use {allowed[0]}")
 
 
 def _encrypted_part(element: Element) -> EncryptedPart:
@@ -209,13 +258,7 @@ def parse_encryption(envelope: Envelope, profile: Profile) -> Encryption | None:
     if len(keys) != 1:
         raise _policy("EncryptedKey", "is missing" if not keys else "occurs more than once")
     key = _encrypted_key(keys[0])
-    for value, allowed, what in (
-        (key.algorithm, profile.key_transports, "EncryptedKey/EncryptionMethod"),
-        (key.digest, profile.oaep_digests, "EncryptedKey/DigestMethod"),
-        (key.mask, profile.mask_functions, "EncryptedKey/MGF"),
-    ):
-        if value not in allowed:
-            raise _policy(what, f"{value} is not agreed", f"use {allowed[0]}")
+    _check_key(key, profile)
     parts = [_encrypted_part(e) for e in data]
     for part in parts:
         if part.algorithm not in profile.encryptions:
@@ -232,7 +275,7 @@ def parse_encryption(envelope: Envelope, profile: Profile) -> Encryption | None:
 
 
 def encryption_xml(
-    certificate: x509.Certificate, form: Form, wrapped: bytes, parts: Sequence[tuple[str, str]], token_id: str
+    certificate: x509.Certificate, form: Form, wrapped: Wrapped, parts: Sequence[tuple[str, str]], token_id: str
 ) -> bytes:
     """Token, ``xenc:EncryptedKey`` and one ``xenc:EncryptedData`` per (Content-ID, media type), as canonical octets."""
     key_id, ids = f"EK-{token_id}", [f"ED-{token_id}-{i}" for i in range(len(parts))]
@@ -240,20 +283,30 @@ def encryption_xml(
     references = b"".join(b'<xenc:DataReference URI="#%s"></xenc:DataReference>' % attribute(i) for i in ids)
     key = b"".join(
         (
-            b'<xenc:EncryptedKey xmlns:xenc="%s" Id="%s"><xenc:EncryptionMethod Algorithm="%s">'
-            % (XENC.encode(), attribute(key_id), names.RSA_OAEP.encode()),
-            b'<ds:DigestMethod xmlns:ds="%s" Algorithm="%s"></ds:DigestMethod>' % (DS.encode(), names.SHA256.encode()),
-            b'<xenc11:MGF xmlns:xenc11="%s" Algorithm="%s"></xenc11:MGF></xenc:EncryptionMethod>'
-            % (XENC11.encode(), names.MGF1_SHA256.encode()),
+            b'<xenc:EncryptedKey xmlns:xenc="%s" Id="%s">' % (XENC.encode(), attribute(key_id)),
+            _AGREED_METHOD if wrapped.agreement else _RSA_METHOD,
             b'<ds:KeyInfo xmlns:ds="%s">' % DS.encode(),
+            b"%s<xenc:RecipientKeyInfo>" % wrapped.agreement if wrapped.agreement else b"",
             reference_to(certificate, form, token_id),
+            b"</xenc:RecipientKeyInfo></xenc:AgreementMethod>" if wrapped.agreement else b"",
             b"</ds:KeyInfo><xenc:CipherData><xenc:CipherValue>%s</xenc:CipherValue></xenc:CipherData>"
-            % b64encode(wrapped),
+            % b64encode(wrapped.value),
             b"<xenc:ReferenceList>%s</xenc:ReferenceList></xenc:EncryptedKey>" % references,
         )
     )
     data = (_part_xml(i, key_id, cid, kind) for i, (cid, kind) in zip(ids, parts, strict=True))
     return token + key + b"".join(data)
+
+
+_RSA_METHOD: Final = b"".join(
+    (
+        b'<xenc:EncryptionMethod Algorithm="%s">' % names.RSA_OAEP.encode(),
+        b'<ds:DigestMethod xmlns:ds="%s" Algorithm="%s"></ds:DigestMethod>' % (DS.encode(), names.SHA256.encode()),
+        b'<xenc11:MGF xmlns:xenc11="%s" Algorithm="%s"></xenc11:MGF></xenc:EncryptionMethod>'
+        % (XENC11.encode(), names.MGF1_SHA256.encode()),
+    )
+)
+_AGREED_METHOD: Final = b'<xenc:EncryptionMethod Algorithm="%s"></xenc:EncryptionMethod>' % names.KW_AES128.encode()
 
 
 def _part_xml(part_id: str, key_id: str, cid: str, media_type: str) -> bytes:

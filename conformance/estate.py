@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import yaml
 
-from conformance.pki import Authority, write
+from conformance.pki import Authority, Kind, Use, write
 from core.clock import SystemClock, to_datetime
 from core.keys import create_kek
 from core.local import ask
@@ -35,6 +35,11 @@ ACTION: Final = "deliver-observation"
 TYPE: Final = "homecare-observation"
 INTEGRATION: Final = "homecare"
 FILES: Final = "files"
+_KINDS: Final[dict[str, tuple[Kind, Kind]]] = {
+    "edelivery-2.0": ("ed25519", "x25519"),
+    "edelivery-2.0-ec": ("p256", "p256"),
+}
+"""Keys to sign and to encrypt with, by profile; RSA where nothing else is said."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,7 @@ class Estate:
     retry_first: float = 1.0
     retry_longest: float = 5.0
     mutual_tls: bool = False
+    profile: str = "edelivery-1.15"
     nodes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     at: datetime = field(default_factory=lambda: to_datetime(SystemClock().now()))
 
@@ -108,17 +114,16 @@ class Estate:
     def _keys(self, one: Organisation, authority: Authority) -> None:
         keys = one.home / "keys"
         create_kek(keys, f"kek-{self.at:%Y-%m-%d}")
-        for name, use in (
-            ("signing", "signing"),
-            ("decryption", "encryption"),
-            ("tls", "tls-server"),
-            ("client", "tls-client"),
-        ):
+        signing, decryption = _KINDS.get(self.profile, ("rsa", "rsa"))
+        wanted: tuple[tuple[str, Use, Kind], ...] = (
+            ("signing", "signing", signing),
+            ("decryption", "encryption", decryption),
+            ("tls", "tls-server", "rsa"),
+            ("client", "tls-client", "rsa"),
+        )
+        for name, use, kind in wanted:
             identity = authority.issue(
-                f"{one.title} {name}",
-                use,  # type: ignore[arg-type]
-                organisation=one.title,
-                hosts=("localhost", "127.0.0.1"),
+                f"{one.title} {name}", use, organisation=one.title, hosts=("localhost", "127.0.0.1"), kind=kind
             )
             write(keys / f"{name}.pem", identity.key_pem() + identity.chain_pem(), secret=True)
             for reader in self.both:
@@ -211,6 +216,7 @@ class Estate:
             "party": one.name,
             "party_id": {"value": other.authority, "type": PARTY_TYPE},
             "system": other.system,
+            "profile": self.profile,
             "url": f"https://localhost:{other.port}/as4",
             "signing_certificates": [f"certificates/{other.name}-signing.pem"],
             "encryption_certificate": f"certificates/{other.name}-decryption.pem",

@@ -21,7 +21,7 @@ from accesspoint.outbound import Acknowledged, judge_answer
 from accesspoint.pmode import PMode
 from accesspoint.profiles import EDELIVERY_1_15
 from accesspoint.tokens import KeyReference, candidates
-from accesspoint.wss import Trust, rsa_sign
+from accesspoint.wss import SigningKey, Trust, sign
 from conformance.estate import ACTION, PARTY_TYPE, SERVICE, SERVICE_TYPE, Estate
 from conformance.pki import Identity
 from core.clock import SystemClock
@@ -100,8 +100,8 @@ class Peer:
             outbound.Part(outbound.new_cid(), "application/json", True, len(b), hashlib.sha256(b).digest())
             for b in bodies
         ]
-        signer = identity
-        message = outbound.build(pmode, header, parts, signer.certificate, lambda octets: rsa_sign(signer.key, octets))
+        key = cast(SigningKey, identity.key)
+        message = outbound.build(pmode, header, parts, identity.certificate, lambda octets: sign(key, octets))
         return Sent(message, message.whole(bodies), pmode)
 
     async def post(self, sent: Sent) -> Response:

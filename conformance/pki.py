@@ -17,18 +17,21 @@ from typing import Literal
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 Use = Literal["signing", "encryption", "both", "tls-server", "tls-client"]
+Kind = Literal["rsa", "ed25519", "x25519", "p256"]
+"""What key a certificate is for. An X25519 key cannot sign, so it never signs itself or a request."""
+Key = rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey | x25519.X25519PrivateKey | ec.EllipticCurvePrivateKey
 
 
 @dataclass(frozen=True)
 class Identity:
     """A private key with its certificate and the authority's certificates above it."""
 
-    key: rsa.RSAPrivateKey
+    key: Key
     certificate: x509.Certificate
     chain: tuple[x509.Certificate, ...] = ()
 
@@ -48,6 +51,7 @@ class Identity:
 
     def p12(self, password: bytes, name: str = "stafet") -> bytes:
         """What a certificate authority hands out: a PKCS#12 file."""
+        assert not isinstance(self.key, x25519.X25519PrivateKey), "no PKCS#12 file is made for a key that cannot sign"
         encryption = serialization.BestAvailableEncryption(password)
         return pkcs12.serialize_key_and_certificates(name.encode(), self.key, self.certificate, self.chain, encryption)
 
@@ -97,11 +101,12 @@ class Authority:
         hosts: Sequence[str] = ("localhost",),
         not_before: datetime | None = None,
         not_after: datetime | None = None,
-        key: rsa.RSAPrivateKey | None = None,
+        key: Key | None = None,
         bits: int | None = None,
+        kind: Kind = "rsa",
     ) -> Identity:
         """A certificate for ``common`` fit for ``use``; valid 825 days from the authority's date unless told otherwise."""
-        key = key or rsa.generate_private_key(65537, bits or self.bits)
+        key = key or _new_key(kind, bits or self.bits)
         builder = (
             x509.CertificateBuilder()
             .subject_name(_name(common, organisation))
@@ -111,7 +116,7 @@ class Authority:
             .not_valid_before(not_before or self.at - timedelta(days=1))
             .not_valid_after(not_after or self.at + timedelta(days=825))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_key_usage(use), critical=True)
+            .add_extension(_key_usage(use, agreement=not isinstance(key, rsa.RSAPrivateKey)), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
         )
@@ -151,13 +156,22 @@ def _general_name(host: str) -> x509.GeneralName:
         return x509.DNSName(host)
 
 
-def _key_usage(use: Use | None = None, *, sign_certificates: bool = False) -> x509.KeyUsage:
+def _new_key(kind: Kind, bits: int) -> Key:
+    if kind == "ed25519":
+        return ed25519.Ed25519PrivateKey.generate()
+    if kind == "x25519":
+        return x25519.X25519PrivateKey.generate()
+    return ec.generate_private_key(ec.SECP256R1()) if kind == "p256" else rsa.generate_private_key(65537, bits)
+
+
+def _key_usage(use: Use | None = None, *, sign_certificates: bool = False, agreement: bool = False) -> x509.KeyUsage:
+    encrypts = use in ("encryption", "both", "tls-server")
     return x509.KeyUsage(
         digital_signature=use in ("signing", "both", "tls-server", "tls-client"),
         content_commitment=False,
-        key_encipherment=use in ("encryption", "both", "tls-server"),
+        key_encipherment=encrypts and not agreement,
         data_encipherment=False,
-        key_agreement=False,
+        key_agreement=encrypts and agreement,
         key_cert_sign=sign_certificates,
         crl_sign=sign_certificates,
         encipher_only=False,

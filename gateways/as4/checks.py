@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from accesspoint.errors import CATALOGUE
-from accesspoint.profiles import PROFILES
+from accesspoint.names import RSA_OAEP
+from accesspoint.profiles import PROFILES, Profile
+from accesspoint.wss import methods_of
+from accesspoint.xmlenc import way_to
 from core.config import Configuration, Problem, certificates_in
 from core.trust import lists_in
 from gateways.as4.settings import Partner
@@ -100,22 +104,33 @@ def _certificates(configuration: Configuration, partner: Partner) -> Iterable[Pr
     fields += [("tls.anchors", partner.tls.anchors)] if partner.tls.anchors else []
     for where, name in fields:
         try:
-            key = certificates_in(configuration.files, name)[0].public_key()
+            certificate = certificates_in(configuration.files, name)[0]
+            key = certificate.public_key()
         except ValueError as error:
             yield Problem("as4.partner", partner.id, where, str(error), "put the PEM file beside the documents")
             continue
         if isinstance(key, rsa.RSAPublicKey) and key.key_size < floor:
             yield Problem("as4.partner", partner.id, where, f"an RSA key of {key.key_size} bits; at least {floor}")
-        if where == "encryption_certificate" and not isinstance(key, rsa.RSAPublicKey):
-            yield Problem(
-                "as4.partner", partner.id, where, "is no RSA certificate; this profile wraps keys with RSA-OAEP"
-            )
+        unfit = _unfit(where, certificate, PROFILES[partner.profile])
+        if unfit:
+            yield Problem("as4.partner", partner.id, where, f"{unfit}, which {partner.profile} demands")
     for index, name in enumerate(partner.revocation_lists):
         try:
             lists_in(configuration.files[name])
         except (KeyError, ValueError):
             where = f"revocation_lists.{index}"
             yield Problem("as4.partner", partner.id, where, f"{name!r} is no revocation list that can be read")
+
+
+def _unfit(where: str, certificate: x509.Certificate, profile: Profile) -> str:
+    """Why a certificate's key is of no use under the profile, or ""."""
+    if where == "encryption_certificate":
+        ways = profile.key_agreements or (RSA_OAEP,)
+        return "" if way_to(certificate) in ways else f"has no key for {ways[0].rpartition('#')[2]}"
+    if where.startswith("signing_certificates"):
+        wanted = profile.signatures
+        return "" if set(methods_of(certificate)) & set(wanted) else f"has no key for {wanted[0].rpartition('#')[2]}"
+    return ""
 
 
 def _ambiguous(configuration: Configuration) -> Iterable[Problem]:

@@ -15,16 +15,16 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from accesspoint import ebms, names
 from accesspoint.client import client_context
 from accesspoint.errors import FAILED_AUTHENTICATION, EbmsError
 from accesspoint.pmode import PMode
-from accesspoint.profiles import PROFILES
+from accesspoint.profiles import PROFILES, Profile
 from accesspoint.tokens import KeyReference, candidates
+from accesspoint.wss import SigningKey, sign
 from accesspoint.wss import Trust as BelievedFor
+from accesspoint.xmlenc import DecryptionKey
 from core.clock import MINUTE, Clock, Micros
 from core.config import Configuration, certificates_in
 from core.errors import ConfigError
@@ -39,9 +39,9 @@ def typed(value: PartyIdentifier | ServiceName) -> ebms.Typed:
 
 
 def signer(identity: Identity) -> Callable[[bytes], bytes]:
-    """RSA-SHA256 with one of our keys: canonical SignedInfo in, signature value out."""
-    key = cast(rsa.RSAPrivateKey, identity.key)
-    return lambda octets: key.sign(octets, padding.PKCS1v15(), hashes.SHA256())
+    """One of our keys: canonical SignedInfo in, signature value out."""
+    key = cast(SigningKey, identity.key)
+    return lambda octets: sign(key, octets)
 
 
 @dataclass
@@ -59,6 +59,11 @@ class Neighbour:
     tls: ssl.SSLContext | None
     retry: RetryPlan
     _good: dict[x509.Certificate, Micros] = field(default_factory=dict)
+
+    @property
+    def profile(self) -> Profile:
+        """The profile agreed with this partner."""
+        return PROFILES[self.partner.profile]
 
     def pmode_for(self, integration: str) -> PMode | None:
         """The P-Mode to send a parcel of this integration with."""
@@ -129,9 +134,9 @@ class Partners:
         neighbour, at = self.of(pmode), self._clock.now()
         return lambda reference: neighbour.believe(reference, at)
 
-    def decryption_keys(self, pmode: PMode) -> Sequence[tuple[x509.Certificate, rsa.RSAPrivateKey]]:
+    def decryption_keys(self, pmode: PMode) -> Sequence[tuple[x509.Certificate, DecryptionKey]]:
         """Our certificates and keys that this partner may encrypt for."""
-        return [(i.certificate, cast(rsa.RSAPrivateKey, i.key)) for i in self.of(pmode).decryption]
+        return [(i.certificate, cast(DecryptionKey, i.key)) for i in self.of(pmode).decryption]
 
     def signing_for(self, party_id: ebms.Typed | None) -> Neighbour | None:
         """Somebody to sign an error as, when no P-Mode was found: whoever of us the message was addressed to."""

@@ -21,7 +21,6 @@ from accesspoint.errors import FEATURE_NOT_SUPPORTED, OTHER, EbmsError, HttpRefu
 from accesspoint.inbound import Accepted, Receiver
 from accesspoint.outbound import new_cid
 from accesspoint.pmode import PMode
-from accesspoint.profiles import EDELIVERY_1_15
 from accesspoint.receipts import error_xml, receipt_xml
 from accesspoint.references import Reference
 from accesspoint.server import Answer, Incoming
@@ -209,7 +208,7 @@ class _Message:
             message_id=f"{new_cid().partition('@')[0]}@{neighbour.party.message_id_domain}",
             timestamp=self._kernel.clock.now(),
             reference=reference or None,
-            profile=EDELIVERY_1_15,
+            profile=neighbour.profile,
             certificate=neighbour.signing.certificate,
             form=neighbour.partner.key_reference,
             sign=signer(neighbour.signing),

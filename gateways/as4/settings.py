@@ -115,7 +115,9 @@ class Partner(_Document):
     party_id: PartyIdentifier
     system: Name
     """The system in whose name their messages enter the kernel."""
-    profile: Literal["edelivery-1.15", "edelivery-1.15-four-corner"] = "edelivery-1.15"
+    profile: Literal["edelivery-1.15", "edelivery-1.15-four-corner", "edelivery-2.0", "edelivery-2.0-ec"] = (
+        "edelivery-1.15"
+    )
     url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+(/\S*)?$")]
     signing_certificates: tuple[CertificatePath, ...] = ()
     """Certificates they may sign with. Give these, or `anchors`."""

@@ -177,7 +177,7 @@ def _described(*properties: Property) -> bytes:
 
 def _for_them() -> bytes:
     listed = [(p.cid, p.media_type) for p in pieces()]
-    wrapped = w.wrap_key(WORLD.theirs.certificate.public_key(), w.entropy(16))  # type: ignore[arg-type]
+    wrapped = w.wrap_key(WORLD.theirs.certificate, w.entropy(16), w.entropy)
     return w.encryption_xml(WORLD.theirs.certificate, PINNED.key_reference, wrapped, listed, "e-1")
 
 

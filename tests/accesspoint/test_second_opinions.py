@@ -130,7 +130,7 @@ def test_our_messages_with_payloads_are_good_step_by_step(form):
 def test_xmlsec_unwraps_our_content_key(form):
     """The EncryptedKey we write says to another implementation what it must do."""
     ours, key = w.world().ours, w.entropy(16)
-    octets = encryption_xml(ours.certificate, form, wrap_key(ours.certificate.public_key(), key), [("a@x", "a/b")], "e")
+    octets = encryption_xml(ours.certificate, form, wrap_key(ours.certificate, key, w.entropy), [("a@x", "a/b")], "e")
     root = etree.fromstring(s.enveloped(octets))
     made = xmlsec.EncryptionContext()
     made.key = private(ours.key)

@@ -336,7 +336,7 @@ def test_a_change_after_signing_is_found(edit, field, cause):
 def test_an_unknown_certificate_is_refused_although_its_signature_is_good():
     """A token brings no trust: the refusal names both certificates."""
     octets = s.signed(
-        sign=lambda o: wss.rsa_sign(s.stranger().key, o), token=wss.token_xml(s.stranger().certificate, "s-1")
+        sign=lambda o: wss.sign(s.stranger().key, o), token=wss.token_xml(s.stranger().certificate, "s-1")
     )
     with refused(
         "0101", "certificate", "signed with the certificate of 'Demo Stranger signing', agreed is 'municipality'"
@@ -348,14 +348,12 @@ def test_an_unknown_certificate_is_refused_although_its_signature_is_good():
 def test_the_partners_token_over_a_strangers_signature_is_refused():
     """Who shows somebody else's certificate has not their key."""
     with refused("0101", "SignatureValue", "another key signed it"):
-        s.verify(s.signed(sign=lambda o: wss.rsa_sign(s.stranger().key, o)))
+        s.verify(s.signed(sign=lambda o: wss.sign(s.stranger().key, o)))
 
 
 def test_the_key_is_judged_before_any_digest():
     """Nothing of the message is canonicalised for somebody who is not believed."""
-    octets = s.signed(
-        header=s.messaging().replace(b"deliver", b"evil"), sign=lambda o: wss.rsa_sign(s.stranger().key, o)
-    )
+    octets = s.signed(header=s.messaging().replace(b"deliver", b"evil"), sign=lambda o: wss.sign(s.stranger().key, o))
     with refused("0101", "SignatureValue"):
         s.verify(octets)
 
@@ -476,7 +474,7 @@ def test_what_we_sign_is_its_own_canonical_form(uri, digest, prefixes):
 def test_our_security_header_stands_signed_where_it_stands(form):
     """In its place SignedInfo has the octets that were signed; the rest repeats declarations and is canonical but for that."""
     info = wss.signed_info(EDELIVERY_1_15, (*s.local(), CID))
-    security = wss.security_xml(info, wss.rsa_sign(s.their_key(), info), s.theirs(), form, "s-1", b"<first></first>")
+    security = wss.security_xml(info, wss.sign(s.their_key(), info), s.theirs(), form, "s-1", b"<first></first>")
     envelope = parse_envelope(ebms.envelope_xml(security, s.messaging(), s.BODY))
     assert c14n(s.found(envelope.root, "//ds:SignedInfo")) == info
     assert (c14n(envelope.messaging), c14n(envelope.body)) == (s.messaging(), s.BODY)
@@ -494,5 +492,5 @@ def test_what_we_sign_is_sha256_over_what_we_send():
     assert (body.uri, body.digest, messaging.uri, messaging.digest) == ("#b", sha256(b"<b/>"), "#m", sha256(b"<m/>"))
     assert body.transforms == messaging.transforms == (Transform(EXC_C14N),)
     assert Reference("cid:part-1@stafet", (Transform(names.ATTACHMENT_SIGNATURE),), names.SHA256, b"\x07" * 32) == CID
-    value = wss.rsa_sign(s.their_key(), b"octets")
+    value = wss.sign(s.their_key(), b"octets")
     s.theirs().public_key().verify(value, b"octets", padding.PKCS1v15(), hashes.SHA256())

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accesspoint import ebms, names
+from accesspoint.agreement import Wrapped
 from accesspoint.names import DS, XENC, tag
 from accesspoint.profiles import EDELIVERY_1_15
 from accesspoint.soap import parse_envelope
@@ -53,12 +54,12 @@ def our_key():
 
 @cache
 def wrapped():
-    return wrap_key(our_key().public_key(), KEY)
+    return wrap_key(ours().certificate, KEY, w.entropy).value
 
 
 @cache
 def written(form="subject-key-identifier", parts=PARTS):
-    return encryption_xml(ours().certificate, form, wrapped(), parts, "e-1")
+    return encryption_xml(ours().certificate, form, Wrapped(wrapped()), parts, "e-1")
 
 
 def envelope(security):
@@ -159,7 +160,7 @@ def oaep(digest, mask):
 def test_the_content_key_is_wrapped_as_the_profile_says():
     """RSA-OAEP with SHA-256 and MGF1-SHA256, as `cryptography` undoes it, and fresh each time."""
     assert our_key().decrypt(wrapped(), oaep(hashes.SHA256(), hashes.SHA256())) == KEY
-    assert wrap_key(our_key().public_key(), KEY) != wrapped()
+    assert wrap_key(ours().certificate, KEY, w.entropy).value != wrapped()
     assert unwrap_key(our_key(), encrypted_key(wrapped()), 16) == KEY
 
 
@@ -192,9 +193,9 @@ def test_a_key_that_cannot_be_unwrapped_says_nothing_more():
         b"",
         bytes(256),
         b"\xff" * 256,
-        wrap_key(s.their_key().public_key(), KEY),
-        wrap_key(public, KEY + KEY),
-        wrap_key(public, b""),
+        wrap_key(s.theirs(), KEY, w.entropy).value,
+        wrap_key(ours().certificate, KEY + KEY, w.entropy).value,
+        wrap_key(ours().certificate, b"", w.entropy).value,
         public.encrypt(KEY, padding.PKCS1v15()),
         public.encrypt(KEY, padding.OAEP(padding.MGF1(sha256), sha256, b"label")),
     ]
@@ -387,7 +388,7 @@ WORDS = st.text(
 @settings(max_examples=100, deadline=None)
 def test_what_we_write_is_its_own_canonical_form(parts, form, value):
     """Token, EncryptedKey and each EncryptedData need no canonicalisation by anybody, whatever they hold."""
-    octets = encryption_xml(ours().certificate, form, value, parts, "e-1")
+    octets = encryption_xml(ours().certificate, form, Wrapped(value), parts, "e-1")
     alone = [m.encode() for m in re.split(r"(?=<xenc:Encrypted(?:Key|Data) )", octets.decode())]
     alone = [one for one in alone if one]
     assert len(alone) == (form == "binary-security-token") + 1 + len(parts)
@@ -408,4 +409,4 @@ def test_each_part_names_its_key():
 def test_what_xml_cannot_hold_is_not_written():
     """A Content-ID with a control character is our own mistake and stops before the wire."""
     with pytest.raises(ValueError, match=r"U\+0000"):
-        encryption_xml(ours().certificate, "issuer-serial", b"v", [("a\x00", "image/png")], "e-1")
+        encryption_xml(ours().certificate, "issuer-serial", Wrapped(b"v"), [("a\x00", "image/png")], "e-1")

@@ -19,7 +19,6 @@ from typing import Any, Final, cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from accesspoint import ebms, mime, names
 from accesspoint.compression import compress
@@ -34,10 +33,11 @@ from accesspoint.signals import signed_signal
 from accesspoint.soap import c14n, parse_xml
 from accesspoint.wss import (
     AttachmentDigest,
+    SigningKey,
     attachment_reference,
     local_references,
-    rsa_sign,
     security_xml,
+    sign,
     signed_info,
 )
 from accesspoint.xmlenc import IV, PartEncryptor, encryption_xml, wrap_key
@@ -193,7 +193,7 @@ def header(pmode: PMode, **more: Any) -> ebms.UserMessage:
 
 def sign_as(identity: Identity) -> Any:
     """The private-key operation of ``identity``."""
-    return lambda octets: rsa_sign(cast(rsa.RSAPrivateKey, identity.key), octets)
+    return lambda octets: sign(cast(SigningKey, identity.key), octets)
 
 
 def prepared(payloads: Sequence[tuple[bytes, str, bool]]) -> tuple[list[Part], list[bytes]]:
@@ -279,7 +279,7 @@ def _digest(piece: Piece) -> bytes:
 
 @cache
 def _wrapped(key: bytes) -> bytes:
-    return wrap_key(cast(rsa.RSAPublicKey, world().ours.certificate.public_key()), key)
+    return wrap_key(world().ours.certificate, key, entropy)
 
 
 def encrypted_for_us(pmode: PMode, pieces: Sequence[Piece]) -> bytes:

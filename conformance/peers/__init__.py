@@ -1,0 +1,1 @@
+"""Foreign access points that Stafet really exchanges messages with: one file a peer."""
