@@ -71,9 +71,6 @@ class Client:
             auto_decompress=False,
             trust_env=False,
             skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept"),
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=limits.CONNECT_TIMEOUT, sock_read=limits.READ_TIMEOUT
-            ),
         )
 
     async def post(
@@ -84,11 +81,18 @@ class Client:
         *,
         length: int,
         tls: ssl.SSLContext | None,
+        answer_within: float | None = None,
     ) -> Response:
-        """POST ``length`` octets and read the answer. Raises `Unreachable`, and what ``body`` itself raises."""
+        """POST ``length`` octets and read the answer. Raises `Unreachable`, and what ``body`` itself raises.
+
+        ``answer_within`` seconds (as `limits.READ_TIMEOUT` when left out) are theirs to begin an answer once they have the body;
+        reading it to its end has its own limit.
+        """
         headers = {"Content-Type": content_type, "Content-Length": str(length)}
-        answered, pace = False, asyncio.timeout(limits.CONNECT_TIMEOUT + limits.READ_TIMEOUT + limits.ANSWER_TIMEOUT)
-        octets = body if isinstance(body, bytes) and len(body) <= _PIECE else _Paced(body, pace)
+        silence = limits.READ_TIMEOUT if answer_within is None else answer_within
+        whole = limits.ANSWER_TIMEOUT if answer_within is None else answer_within + limits.ANSWER_TIMEOUT
+        answered, pace = False, asyncio.timeout(limits.CONNECT_TIMEOUT + limits.READ_TIMEOUT + whole)
+        octets = body if isinstance(body, bytes) and len(body) <= _PIECE else _Paced(body, pace, whole)
         try:
             async with (
                 pace,
@@ -98,6 +102,7 @@ class Client:
                     headers=headers,
                     ssl=tls if tls is not None else True,
                     allow_redirects=False,
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.CONNECT_TIMEOUT, sock_read=silence),
                 ) as response,
             ):
                 answered = True
@@ -145,9 +150,9 @@ class _Paced:
     ``fault`` is what the body itself raised, which the library would tell as a broken connection.
     """
 
-    def __init__(self, body: bytes | AsyncIterator[bytes], pace: asyncio.Timeout) -> None:
+    def __init__(self, body: bytes | AsyncIterator[bytes], pace: asyncio.Timeout, whole: float) -> None:
         self._pieces = _cut(body) if isinstance(body, bytes) else body
-        self._pace = pace
+        self._pace, self._whole = pace, whole
         self.fault: Exception | None = None
 
     async def __aiter__(self) -> AsyncIterator[bytes | memoryview]:
@@ -158,7 +163,7 @@ class _Paced:
         except Exception as error:  # it is the caller's own: `Client.post` raises it as it is
             self.fault = error
             raise
-        self._allow(limits.ANSWER_TIMEOUT)
+        self._allow(self._whole)
 
     def _allow(self, seconds: float) -> None:
         with suppress(RuntimeError):  # the exchange has ended while we were still sending

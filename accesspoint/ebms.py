@@ -31,6 +31,8 @@ from accesspoint.names import DEFAULT_MPC, EB, NEXT_MSH, S12, TEST_SERVICE, WSU,
 from accesspoint.soap import ROLE, Element, Envelope, text_of
 from accesspoint.xmltext import attribute, text
 
+_URI: Final = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:\S+$")
+
 
 @dataclass(frozen=True, slots=True)
 class Typed:
@@ -41,6 +43,11 @@ class Typed:
 
     def __str__(self) -> str:
         return f"{self.value} (type {self.type})" if self.type else self.value
+
+    @property
+    def is_named(self) -> bool:
+        """Whether it says what kind of name it is: by its type, or by being a URI [ebMS3 §5.2.2.4, §5.2.2.8]."""
+        return bool(self.type) or _URI.match(self.value) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +121,6 @@ class Signal:
 
 # --- reading ----------------------------------------------------------------------------------------------------------
 
-_URI: Final = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:\S+$")
 _CID: Final = re.compile("cid:[^\t\n\r ]+")
 _TIME: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)?", re.ASCII)
 
@@ -168,10 +174,7 @@ def _value(element: Element, path: str, entry: CatalogueEntry = INVALID_HEADER, 
 
 
 def _typed(element: Element, path: str) -> Typed:
-    value, kind = _value(element, path), element.get("type")
-    if not kind and not _URI.match(value):
-        raise _wrong(path, "has no type and is not a URI", VALUE_INCONSISTENT)
-    return Typed(value, kind or None)
+    return Typed(_value(element, path), element.get("type") or None)
 
 
 def parse_time(value: str, path: str) -> int:

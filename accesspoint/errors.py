@@ -177,12 +177,23 @@ class As4Error(Exception):
 
 
 class EbmsError(As4Error):
-    """Refused with a catalogued code. ``remedy`` tells a newcomer what to change, where we know."""
+    """Refused with a catalogued code. ``remedy`` tells a newcomer what to change, where we know.
+
+    ``told`` is what the peer hears instead of ``cause`` where that names what is none of a stranger's business.
+    """
 
     def __init__(
-        self, error: CatalogueEntry, *, field: str, cause: str, remedy: str = "", ref_to_message_id: str = ""
+        self,
+        error: CatalogueEntry,
+        *,
+        field: str,
+        cause: str,
+        remedy: str = "",
+        ref_to_message_id: str = "",
+        told: str = "",
     ) -> None:
         self.error, self.field, self.cause, self.remedy = error, field, cause, remedy
+        self.told = told or cause
         self.ref_to_message_id = ref_to_message_id
         super().__init__(f"{error.code} {error.short_description}: {field}: {cause}")
 

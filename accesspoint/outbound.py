@@ -291,16 +291,19 @@ def judge_answer(
     if not isinstance(said, Signal):
         raise EbmsError(INVALID_RECEIPT, field="answer", cause="a user message instead of a receipt")
     if said.errors:
+        errors = parse_errors(said)
         try:
-            verify(envelope, pmode.profile, trust)
-            authenticated = said.ref_to_message_id in (message.message_id, None)
+            verify(envelope, pmode.profile, trust, signal=True)
+            # An old error, sent again by anybody, must not speak of this message.
+            about = {said.ref_to_message_id} if said.ref_to_message_id else {e.ref_to_message for e in errors}
+            authenticated = about == {message.message_id}
         except EbmsError:
             authenticated = False
-        raise RemoteError(parse_errors(said), authenticated=authenticated)
+        raise RemoteError(errors, authenticated=authenticated)
     if said.receipt is None or said.ref_to_message_id != message.message_id:
         raise EbmsError(INVALID_RECEIPT, field="RefToMessageId", cause="the signal is not about the message we sent")
     try:
-        verified = verify(envelope, pmode.profile, trust)
+        verified = verify(envelope, pmode.profile, trust, signal=True)
     except EbmsError as error:
         raise EbmsError(
             INVALID_RECEIPT, field=f"receipt {error.field}", cause=error.cause, remedy=error.remedy

@@ -4,7 +4,8 @@ Rules:
 
 1. Selection looks at the header alone (it is never encrypted) and ends in exactly one P-Mode or a catalogued error that names
    the field and both values. There is no default to fall back to.
-2. A missing ``@type`` is a real mismatch with a configured one.
+2. A missing ``@type`` is a real mismatch with a configured one; a name that has no type and is no URI is refused unless the
+   agreement says that this partner writes such names.
 3. The test service is allowed for every configured pair of parties.
 """
 
@@ -57,6 +58,10 @@ class PMode:
     may_send: bool = True
     may_receive: bool = True
     integration: str = ""
+    untyped_names: bool = False
+    """Their names may have no type and be no URI: some products write them so, against the specification."""
+    name: str = ""
+    """What both sides call this P-Mode in ``AgreementRef/@pmode``; "" when they do not."""
 
 
 def _no(entry: CatalogueEntry, what: str, got: object, want: Iterable[object], remedy: str = "") -> EbmsError:
@@ -67,17 +72,22 @@ def _no(entry: CatalogueEntry, what: str, got: object, want: Iterable[object], r
 def select(pmodes: Sequence[PMode], message: UserMessage) -> PMode:
     """The P-Mode a received user message belongs to.
 
-    Raises `EbmsError`: 0010 when no partner fits the parties, 0003 for a role, 0001 for agreement, service or action.
+    Raises `EbmsError`: 0010 when no partner fits the parties, 0003 for a role or a name of no kind, 0001 for agreement, service
+    or action.
     """
     fitting = [p for p in pmodes if p.may_receive and p.them.id == message.from_.id]
+    if not any(p.untyped_names for p in fitting):
+        _check_names(message)
     if not fitting:
-        raise _no(
+        error = _no(
             PROCESSING_MODE_MISMATCH,
             "From/PartyId",
             message.from_.id,
             (p.them.id for p in pmodes if p.may_receive),
             "compare value and type of the PartyId on both sides",
         )
+        error.told = f"is {str(message.from_.id)!r}, which is not agreed here"
+        raise error
     pool = [p for p in fitting if p.us.id == message.to.id]
     if not pool:
         raise _no(PROCESSING_MODE_MISMATCH, "To/PartyId", message.to.id, (p.us.id for p in fitting))
@@ -100,11 +110,25 @@ def select(pmodes: Sequence[PMode], message: UserMessage) -> PMode:
     if not pool:
         raise _no(VALUE_NOT_RECOGNIZED, "UserMessage/@mpc", message.mpc, (p.mpc for p in fitting))
     if message.pmode is not None:
-        named = [p for p in pool if p.id == message.pmode]
-        if not named:
-            raise _no(PROCESSING_MODE_MISMATCH, "AgreementRef/@pmode", message.pmode, (p.id for p in pool))
-        pool = named
+        named = [p for p in pool if p.name == message.pmode]
+        if not named and any(p.name for p in pool):
+            raise _no(PROCESSING_MODE_MISMATCH, "AgreementRef/@pmode", message.pmode, (p.name for p in pool if p.name))
+        pool = named or pool
     return pool[0]
+
+
+def _check_names(message: UserMessage) -> None:
+    """Raises 0003 for a name whose kind nobody can know."""
+    named = (
+        ("From/PartyId", message.from_.id),
+        ("To/PartyId", message.to.id),
+        ("AgreementRef", message.agreement),
+        ("Service", message.service),
+    )
+    for where, name in named:
+        if name is not None and not name.is_named:
+            cause = "has no type and is not a URI"
+            raise EbmsError(VALUE_INCONSISTENT, field=where, cause=cause, remedy="give it the type that was agreed")
 
 
 def check_header(pmode: PMode, message: UserMessage) -> None:

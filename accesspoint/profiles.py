@@ -32,7 +32,6 @@ class Profile:
     """Where there are any, the key transport is a key wrap under the agreed key, and there is no other."""
     demand_signature: bool = True
     demand_encryption: bool = True
-    demand_signed_receipt: bool = True
     four_corner: bool = False
     rsa_bits: int = limits.RSA_BITS
 
@@ -44,7 +43,7 @@ class Profile:
                 raise ValueError(f"{algorithm} is never accepted")
             field = _KINDS.get(algorithm)
             if field is None:
-                raise ValueError(f"{algorithm} is not an algorithm this program knows")
+                raise ValueError(f"{algorithm} is not an algorithm this program knows; known: {', '.join(ALGORITHMS)}")
             accepted: tuple[str, ...] = getattr(result, field)
             widened: dict[str, Any] = {field: tuple(dict.fromkeys((*accepted, algorithm)))}
             result = replace(result, **widened)
@@ -64,6 +63,9 @@ _KINDS: Final = {
     **dict.fromkeys((names.RSA_OAEP, names.RSA_OAEP_MGF1P), "key_transports"),
     **dict.fromkeys((names.MGF1_SHA1, names.MGF1_SHA256), "mask_functions"),
 }
+
+ALGORITHMS: Final = {uri.rpartition("#")[2]: uri for uri in _KINDS}
+"""What an agreement may add to a profile, by the short name that people write."""
 
 EDELIVERY_1_15: Final = Profile(
     "edelivery-1.15",

@@ -75,7 +75,7 @@ def error_xml(error: EbmsError) -> bytes:
     """``eb:Error`` as canonical octets: code, field, cause and remedy in safe words."""
     row = error.error
     reference = b' refToMessageInError="%s"' % attribute(error.ref_to_message_id) if error.ref_to_message_id else b""
-    words = f"{error.field}: {error.cause}" + (f". {error.remedy}" if error.remedy else "")
+    words = f"{error.field}: {error.told}" + (f". {error.remedy}" if error.remedy else "")
     return (
         b'<eb:Error category="%s" errorCode="%s" origin="%s"%s severity="%s" shortDescription="%s">'
         b'<eb:Description xml:lang="en">%s</eb:Description><eb:ErrorDetail>%s</eb:ErrorDetail></eb:Error>'

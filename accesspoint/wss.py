@@ -176,10 +176,11 @@ def _signature_method(info: Element, profile: Profile) -> str:
     raise _fail("SignatureMethod", "is not an algorithm known here")
 
 
-def verify(envelope: Envelope, profile: Profile, trust: Trust) -> Verified:
+def verify(envelope: Envelope, profile: Profile, trust: Trust, *, signal: bool = False) -> Verified:
     """Check a signature from the root part alone: method, certificate, value, and the digests of Messaging and Body.
 
-    Attachment digests are returned, not checked: `check_attachments` compares them when their octets have streamed by.
+    Attachment digests are returned, not checked: `check_attachments` compares them when their octets have streamed by. The empty
+    Body of a ``signal`` need not be signed: it says nothing, and not every product signs it.
     Raises `EbmsError` 0103 when unsigned, not covering or not agreed, 0101 when wrong or not trusted.
     """
     if envelope.security is None:
@@ -213,12 +214,12 @@ def verify(envelope: Envelope, profile: Profile, trust: Trust) -> Verified:
             "SignatureValue", "does not verify with the certificate: changed on the way, or another key signed it"
         )
     check_strength(certificate, profile)
-    _check_elements(envelope, references)
+    _check_elements(envelope, references, empty_body=signal)
     attachments = {r.uri[4:]: r for r in references if r.uri.startswith("cid:")}
     return Verified(certificate, references, attachments, method)
 
 
-def _check_elements(envelope: Envelope, references: Sequence[Reference]) -> None:
+def _check_elements(envelope: Envelope, references: Sequence[Reference], *, empty_body: bool) -> None:
     covered = set()
     for reference in references:
         if not reference.uri.startswith("#"):
@@ -232,7 +233,8 @@ def _check_elements(envelope: Envelope, references: Sequence[Reference]) -> None
             raise _fail(f"digest of {name}", f"{name} was changed after it was signed")
         covered.add(element)
     for element, name in ((envelope.messaging, "Messaging"), (envelope.body, "Body")):
-        if element not in covered:
+        free = element is envelope.body and empty_body and not len(element) and not (element.text or "").strip()
+        if element not in covered and not free:
             raise _policy(f"signature over {name}", f"the {name} of this message is not what was signed")
 
 

@@ -293,7 +293,8 @@ def page(found: Sequence[Cell]) -> str:
     ]
     groups = dict.fromkeys((c.implementation, c.version, c.profile) for c in found)
     for name, version, profile in groups:
-        lines += ["", f"## {name} {version}, {profile}", "", "| | Direction | Case | What came of it |", "| --- | --- | --- | --- |"]
+        lines += ["", f"## {name} {version}, {profile}", "", "| | Direction | Case | What came of it |"]
+        lines.append("| --- | --- | --- | --- |")
         rows = [c for c in found if (c.implementation, c.version, c.profile) == (name, version, profile)]
         lines += [f"| {_SIGNS[c.result]} | {c.direction} | {c.case} | {c.detail.replace('|', '/')} |" for c in rows]
     return "\n".join(lines) + "\n"
@@ -309,7 +310,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     def say(cell: Cell) -> None:
         took = f"{cell.milliseconds:,.0f} ms"
-        print(f"{_SIGNS[cell.result]} {cell.profile}: {cell.direction}: {cell.case}: {cell.detail} ({took})", flush=True)
+        print(
+            f"{_SIGNS[cell.result]} {cell.profile}: {cell.direction}: {cell.case}: {cell.detail} ({took})", flush=True
+        )
 
     with tempfile.TemporaryDirectory(prefix="stafet-interop-") as folder:
         found = run(Path(folder), options.profiles, say)

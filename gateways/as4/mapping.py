@@ -57,7 +57,7 @@ def user_message(parcel: Parcel, partner: Partner, pmode: PMode, message_id: str
         pmode.action,
         description.correlation_id or parcel.id,
         pmode.agreement,
-        None,
+        pmode.name or None if pmode.agreement else None,
         description.attributes.get("as4.ref-to-message-id"),
         pmode.mpc,
         tuple(properties),

@@ -20,7 +20,7 @@ from accesspoint import ebms, names
 from accesspoint.client import client_context
 from accesspoint.errors import FAILED_AUTHENTICATION, EbmsError
 from accesspoint.pmode import PMode
-from accesspoint.profiles import PROFILES, Profile
+from accesspoint.profiles import ALGORITHMS, PROFILES, Profile
 from accesspoint.tokens import KeyReference, candidates
 from accesspoint.wss import SigningKey, sign
 from accesspoint.wss import Trust as BelievedFor
@@ -200,7 +200,7 @@ def _pmodes(
         yield PMode(
             id=f"{name}/{'send' if sending else 'receive'}",
             partner=partner.id,
-            profile=PROFILES[partner.profile],
+            profile=agreed_profile(partner),
             us=ebms.Party(typed(party.party_id), our_role),
             them=ebms.Party(typed(partner.party_id), their_role),
             service=typed(exchange.service),
@@ -216,7 +216,14 @@ def _pmodes(
             may_send=sending,
             may_receive=not sending,
             integration=exchange.integration,
+            untyped_names=partner.untyped_names,
+            name=exchange.pmode or "",
         )
+
+
+def agreed_profile(partner: Partner) -> Profile:
+    """The partner's profile with what the agreement adds."""
+    return PROFILES[partner.profile].accepting(ALGORITHMS[name] for name in partner.also_accept)
 
 
 def _tls(partner: Partner, configuration: Configuration, identity: Callable[[str], Identity]) -> ssl.SSLContext | None:

@@ -26,7 +26,7 @@ from accesspoint.client import Client, Response, Unreachable
 from accesspoint.compression import Compressor, worth_compressing
 from accesspoint.compression import compress as compress_whole
 from accesspoint.errors import EbmsError, RemoteError, SoapFault
-from accesspoint.outbound import Acknowledged, Message, Part, build, judge_answer, new_cid
+from accesspoint.outbound import Message, Part, build, judge_answer, new_cid
 from accesspoint.pmode import PMode
 from accesspoint.reencryption import reencrypt
 from accesspoint.wss import AttachmentDigest
@@ -45,6 +45,7 @@ SMALL: Final = 64 * 1024
 """Payload octets up to which a message is prepared in one go."""
 _PIECE: Final = 256 * 1024
 _RENEWED: Final = "the partner's encryption certificate has changed: encrypted anew, signed octets unchanged"
+_HAVE_IT: Final = "they answer that they have this message already, which their agreement says counts as a receipt"
 _FINAL: Final = frozenset({"EBMS:0001", "EBMS:0003", "EBMS:0007", "EBMS:0008", "EBMS:0009", "EBMS:0010", "EBMS:0011"})
 """Authenticated errors about what we sent: sending the same octets again cannot help."""
 
@@ -222,7 +223,12 @@ class Sender:
             body = self._octets(parcel, wire)
         message = wire.message
         return await self._client.post(
-            neighbour.partner.url, message.content_type, body, length=message.length, tls=neighbour.tls
+            neighbour.partner.url,
+            message.content_type,
+            body,
+            length=message.length,
+            tls=neighbour.tls,
+            answer_within=neighbour.partner.answer_within,
         )
 
     async def _octets(self, parcel: Parcel, wire: Wire) -> AsyncIterator[bytes]:
@@ -259,21 +265,27 @@ class Sender:
         try:
             proof = judge_answer(wire.message, pmode, trust, response.status, response.content_type, response.body)
         except RemoteError as error:
+            neighbour = self._partners().of(pmode)
+            if neighbour.partner.answers_duplicates == "error" and delivery.attempts > 1 and _is_duplicate(error):
+                receipt = self._receipt(delivery, wire, response.body)
+                return Outcome(receipt=receipt, note={"cause": _HAVE_IT}, spent=spent)
             return _refused(error, wait, spent)
         except (EbmsError, SoapFault) as error:
             code = error.error.code if isinstance(error, EbmsError) else f"SOAP {error.code}"
             return Outcome(code=code, reason=str(error), retry_after=wait, spent=spent)
-        return Outcome(receipt=self._receipt(delivery, wire, proof), note={"receipt": proof.message_id}, spent=spent)
+        return Outcome(
+            receipt=self._receipt(delivery, wire, proof.raw), note={"receipt": proof.message_id}, spent=spent
+        )
 
-    def _receipt(self, delivery: Delivery, wire: Wire, proof: Acknowledged) -> Receipt:
+    def _receipt(self, delivery: Delivery, wire: Wire, raw: bytes) -> Receipt:
         return Receipt(
             delivery.id,
             Level.TRANSPORT,
             Verdict.ACCEPTED,
             self._kernel.clock.now(),
-            proof.raw,
+            raw,
             outside_id=wire.message.message_id,
-            digest=hashlib.sha256(proof.raw).digest(),
+            digest=hashlib.sha256(raw).digest(),
         )
 
 
@@ -288,6 +300,14 @@ def _is_rewritten(media_type: str) -> bool:
     """Whether an uncompressed part of this type is not digested octet for octet: text (line ends) and XML (canonical form)."""
     kind = media_type.partition(";")[0].strip().lower()
     return kind.startswith("text/") or kind.endswith(("+xml", "/xml"))
+
+
+def _is_duplicate(error: RemoteError) -> bool:
+    """Whether a signed error says nothing but that they have this message already."""
+    return error.authenticated and all(
+        e.code == "EBMS:4001" or (e.code == "EBMS:0004" and "already" in f"{e.description} {e.detail}".lower())
+        for e in error.errors
+    )
 
 
 def _refused(error: RemoteError, wait: int | None, spent: tuple[str, ...]) -> Outcome:

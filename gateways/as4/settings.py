@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from accesspoint.profiles import ALGORITHMS
 from core import limits
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
@@ -22,6 +23,16 @@ Value = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r
 """A header value: at most 255 printable characters."""
 CertificatePath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]+\.(pem|crt|cer)$")]
 """A certificate file, relative to the configuration directory."""
+
+
+def _known(name: str) -> str:
+    if name not in ALGORITHMS:
+        raise ValueError(f"{name!r} is not an algorithm that can be agreed; known: {', '.join(ALGORITHMS)}")
+    return name
+
+
+Algorithm = Annotated[str, AfterValidator(_known)]
+"""An algorithm by its short name."""
 
 
 class _Document(BaseModel):
@@ -44,7 +55,7 @@ class ServiceName(_Document):
 
 def _demand_type(name: PartyIdentifier | ServiceName) -> None:
     if name.type is None and ":" not in name.value:
-        raise ValueError(f"{name.value!r} has no type and is no URI: give its type")
+        raise ValueError(f"{name.value!r} has no type and is no URI: give its type, or say untyped_names: true")
 
 
 class Agreement(_Document):
@@ -76,6 +87,8 @@ class Exchange(_Document):
     service: ServiceName
     action: Value
     direction: Literal["send", "receive", "both"] = "both"
+    pmode: Value | None = None
+    """What both sides call this P-Mode in ``AgreementRef/@pmode``; it is neither sent nor demanded when left out."""
     type: Value | None = None
     """The description's ``type`` of what arrives; the integration's first type when left out."""
 
@@ -128,6 +141,14 @@ class Partner(_Document):
     revocation_lists: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]+\.(pem|crl)$")], ...] = ()
     encryption_certificate: CertificatePath
     key_reference: Literal["binary-security-token", "subject-key-identifier", "issuer-serial"] = "binary-security-token"
+    also_accept: tuple[Algorithm, ...] = ()
+    """Algorithms they may use beside the profile's own, as ``rsa-sha384``. What we send stays the profile's."""
+    untyped_names: bool = False
+    """They write PartyIds and services that have no type and are no URI, against the specification."""
+    answers_duplicates: Literal["receipt", "error"] = "receipt"
+    """What they answer to a message they have already: the receipt again, or (phase4) an error that says so."""
+    answer_within: Annotated[float, Field(gt=0, le=3600)] | None = None
+    """Seconds they may take to begin an answer once a message is with them; a minute when left out."""
     agreement: Agreement | None = None
     exchanges: Annotated[tuple[Exchange, ...], Field(min_length=1)]
     four_corner: FourCorner | None = None
@@ -149,9 +170,10 @@ class Partner(_Document):
             raise ValueError("anchors need signing_subject: else anyone under the authority could sign as this partner")
         if self.profile.endswith("four-corner") and self.four_corner is None:
             raise ValueError("the four-corner profile needs four_corner with original_sender and final_recipient")
-        _demand_type(self.party_id)
-        for exchange in self.exchanges:
-            _demand_type(exchange.service)
+        if not self.untyped_names:
+            _demand_type(self.party_id)
+            for exchange in self.exchanges:
+                _demand_type(exchange.service)
         return self
 
 

@@ -51,8 +51,8 @@ def test_the_common_profile_is_that_of_the_specification():
         "oaep_digests": ("http://www.w3.org/2001/04/xmlenc#sha256",),
         "mask_functions": ("http://www.w3.org/2009/xmlenc11#mgf1sha256",),
     }
-    demands = (EDELIVERY_1_15.demand_signature, EDELIVERY_1_15.demand_encryption, EDELIVERY_1_15.demand_signed_receipt)
-    assert demands == (True, True, True)
+    demands = (EDELIVERY_1_15.demand_signature, EDELIVERY_1_15.demand_encryption)
+    assert demands == (True, True)
     assert (EDELIVERY_1_15.four_corner, EDELIVERY_1_15.rsa_bits) == (False, limits.RSA_BITS)
 
 
