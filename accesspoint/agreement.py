@@ -68,6 +68,14 @@ def _derive(shared: bytes, salt: bytes, info: bytes) -> bytes:
     return HKDF(hashes.SHA256(), _KEK, salt or None, info).derive(shared)
 
 
+def method_for(public_key: object) -> str:
+    """The agreement that reaches the holder of a public key; "" for none: another kind of key, or a curve without a name here."""
+    if isinstance(public_key, x25519.X25519PublicKey):
+        return names.X25519
+    named = isinstance(public_key, ec.EllipticCurvePublicKey) and public_key.curve.name in _CURVE_NAMES
+    return names.ECDH_ES if named else ""
+
+
 # --- unwrapping -------------------------------------------------------------------------------------------------------
 
 
@@ -160,7 +168,10 @@ class Wrapped:
 
 
 def wrap(public_key: PublicKey, key: bytes, entropy: Callable[[int], bytes]) -> Wrapped:
-    """The content key for the holder of ``public_key``'s private key, under a fresh key of ours."""
+    """The content key for the holder of ``public_key``'s private key, under a fresh key of ours.
+
+    There is a method for the key: `method_for` says so.
+    """
     salt = entropy(_SALT)
     if isinstance(public_key, x25519.X25519PublicKey):
         own = x25519.X25519PrivateKey.from_private_bytes(entropy(32))
