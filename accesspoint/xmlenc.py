@@ -15,7 +15,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 from cryptography import x509
 from cryptography.exceptions import InvalidTag
@@ -117,11 +117,7 @@ DecryptionKey = rsa.RSAPrivateKey | x25519.X25519PrivateKey | ec.EllipticCurvePr
 def way_to(certificate: x509.Certificate) -> str:
     """How a content key reaches the holder of a certificate's private key: RSA-OAEP, an agreement, or "" for no way."""
     public_key = certificate.public_key()
-    if isinstance(public_key, rsa.RSAPublicKey):
-        return names.RSA_OAEP
-    if isinstance(public_key, x25519.X25519PublicKey):
-        return names.X25519
-    return names.ECDH_ES if isinstance(public_key, ec.EllipticCurvePublicKey) else ""
+    return names.RSA_OAEP if isinstance(public_key, rsa.RSAPublicKey) else agreement.method_for(public_key)
 
 
 def wrap_key(certificate: x509.Certificate, key: bytes, entropy: Callable[[int], bytes]) -> Wrapped:
@@ -133,9 +129,9 @@ def wrap_key(certificate: x509.Certificate, key: bytes, entropy: Callable[[int],
     public_key = certificate.public_key()
     if isinstance(public_key, rsa.RSAPublicKey):
         return Wrapped(public_key.encrypt(key, _oaep(names.SHA256, names.MGF1_SHA256)))
-    if isinstance(public_key, x25519.X25519PublicKey | ec.EllipticCurvePublicKey):
-        return agreement.wrap(public_key, key, entropy)
-    raise ValueError("the certificate's key is for signing only: nothing can be encrypted for it")
+    if not agreement.method_for(public_key):
+        raise ValueError("nothing can be encrypted for this key: it is for signing only, or on a curve not known here")
+    return agreement.wrap(cast(agreement.PublicKey, public_key), key, entropy)
 
 
 @dataclass(frozen=True)
@@ -193,16 +189,28 @@ def _id(element: Element) -> str:
     return element.get("Id") or element.get(tag(names.WSU, "Id")) or ""
 
 
-def _encrypted_key(element: Element) -> EncryptedKey:
+def _demand(what: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise _policy(what, f"{value} is not agreed", f"use {allowed[0]}")
+
+
+def _encrypted_key(element: Element, profile: Profile) -> EncryptedKey:
+    """The content key as it came. Raises 0103 unless the way it is wrapped is the profile's."""
     method = element.find(tag(XENC, "EncryptionMethod"))
     value = element.find(f"{tag(XENC, 'CipherData')}/{tag(XENC, 'CipherValue')}")
     if method is None or value is None or len(value):
         raise _policy("EncryptedKey", "has no method or no plain cipher value")
     algorithm = method.get("Algorithm") or ""
+    _demand("EncryptedKey/EncryptionMethod", algorithm, profile.key_transports)
     digest, mask = method.find(tag(DS, "DigestMethod")), method.find(tag(XENC11, "MGF"))
     agreed = element.find(f"{tag(DS, 'KeyInfo')}/{tag(XENC, 'AgreementMethod')}")
+    named = (agreed.get("Algorithm") or "") if agreed is not None else "no key agreement"
+    if profile.key_agreements:
+        _demand("AgreementMethod", named, profile.key_agreements)
+    elif agreed is not None:
+        raise _policy("AgreementMethod", f"{named} is not agreed", f"use {algorithm} alone")
     parsed = agreement.parse_agreement(agreed) if agreed is not None else None
-    return EncryptedKey(
+    key = EncryptedKey(
         algorithm,
         (digest.get("Algorithm") or "") if digest is not None else names.SHA1,
         (mask.get("Algorithm") or "") if mask is not None and algorithm == names.RSA_OAEP else names.MGF1_SHA1,
@@ -211,20 +219,10 @@ def _encrypted_key(element: Element) -> EncryptedKey:
         tuple((r.get("URI") or "").removeprefix("#") for r in element.iterfind(f".//{tag(XENC, 'DataReference')}")),
         parsed,
     )
-
-
-def _check_key(key: EncryptedKey, profile: Profile) -> None:
-    """Raises 0103 unless the way the content key is wrapped is the profile's."""
-    demanded = [(key.algorithm, profile.key_transports, "EncryptedKey/EncryptionMethod")]
-    if profile.key_agreements:
-        named = key.agreement.algorithm if key.agreement is not None else "no key agreement"
-        demanded.append((named, profile.key_agreements, "AgreementMethod"))
-    else:
-        demanded.append((key.digest, profile.oaep_digests, "EncryptedKey/DigestMethod"))
-        demanded.append((key.mask, profile.mask_functions, "EncryptedKey/MGF"))
-    for value, allowed, what in demanded:
-        if value not in allowed:
-            raise _policy(what, f"{value} is not agreed", f"use {allowed[0]}")
+    if parsed is None:
+        _demand("EncryptedKey/DigestMethod", key.digest, profile.oaep_digests)
+        _demand("EncryptedKey/MGF", key.mask, profile.mask_functions)
+    return key
 
 
 def _encrypted_part(element: Element) -> EncryptedPart:
@@ -257,14 +255,10 @@ def parse_encryption(envelope: Envelope, profile: Profile) -> Encryption | None:
         return None
     if len(keys) != 1:
         raise _policy("EncryptedKey", "is missing" if not keys else "occurs more than once")
-    key = _encrypted_key(keys[0])
-    _check_key(key, profile)
+    key = _encrypted_key(keys[0], profile)
     parts = [_encrypted_part(e) for e in data]
     for part in parts:
-        if part.algorithm not in profile.encryptions:
-            raise _policy(
-                "EncryptedData/EncryptionMethod", f"{part.algorithm} is not agreed", f"use {profile.encryptions[0]}"
-            )
+        _demand("EncryptedData/EncryptionMethod", part.algorithm, profile.encryptions)
     ids = [p.id for p in parts]
     if len({p.cid for p in parts}) != len(parts) or "" in ids or sorted(key.refers_to) != sorted(ids):
         raise _policy("ReferenceList", "does not name each encrypted part once")

@@ -26,7 +26,7 @@ from accesspoint.references import Reference
 from accesspoint.soap import Element, Envelope, parse_envelope
 from accesspoint.tokens import KeyReference, reference_to, token_xml
 from accesspoint.wss import Verified
-from conformance.pki import Authority, Identity
+from conformance.pki import Authority, Identity, Kind
 from tests.fuzz import world as w
 
 NS: Final = {"S12": names.S12, "eb": EB, "wsse": WSSE, "wsu": WSU, "ds": DS, "xenc": names.XENC, "xenc11": names.XENC11}
@@ -84,6 +84,12 @@ def edwards() -> tuple[ed25519.Ed25519PrivateKey, x509.Certificate]:
     """An Ed25519 key and its certificate."""
     key = ed25519.Ed25519PrivateKey.generate()
     return key, self_signed(key)
+
+
+@cache
+def holder(kind: Kind) -> Identity:
+    """Somebody with a key of this kind, for signing or for encryption as it can be used."""
+    return authority().issue(f"Demo {kind}", "signing" if kind == "ed25519" else "both", kind=kind)
 
 
 def theirs() -> x509.Certificate:

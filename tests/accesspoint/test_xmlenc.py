@@ -10,7 +10,7 @@ from typing import cast
 
 import pytest
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from accesspoint import ebms, names
 from accesspoint.agreement import Wrapped
 from accesspoint.names import DS, XENC, tag
-from accesspoint.profiles import EDELIVERY_1_15
+from accesspoint.profiles import EDELIVERY_1_15, EDELIVERY_2_0, EDELIVERY_2_0_EC
 from accesspoint.soap import parse_envelope
 from accesspoint.tokens import parse_key_info
 from accesspoint.xmlenc import (
@@ -31,6 +31,7 @@ from accesspoint.xmlenc import (
     encryption_xml,
     parse_encryption,
     unwrap_key,
+    way_to,
     wrap_key,
 )
 from tests.accesspoint import signing as s
@@ -41,6 +42,7 @@ KEY = w.entropy(16)
 NONCE = w.entropy(IV)
 PARTS = (("a@stafet", "application/gzip"), ("b@stafet", 'text/plain; charset="UTF-8"'))
 FORMS = ("binary-security-token", "subject-key-identifier", "issuer-serial")
+AGREED = {"x25519": (EDELIVERY_2_0, names.X25519), "p256": (EDELIVERY_2_0_EC, names.ECDH_ES)}
 LEGACY = EDELIVERY_1_15.accepting((names.RSA_OAEP_MGF1P, names.MGF1_SHA1, names.AES256_GCM))
 
 
@@ -60,6 +62,13 @@ def wrapped():
 @cache
 def written(form="subject-key-identifier", parts=PARTS):
     return encryption_xml(ours().certificate, form, Wrapped(wrapped()), parts, "e-1")
+
+
+@cache
+def written_for(kind, form="subject-key-identifier", parts=PARTS):
+    """The same for the holder of a key that agrees."""
+    certificate = s.holder(kind).certificate
+    return encryption_xml(certificate, form, wrap_key(certificate, KEY, w.entropy), parts, "e-1")
 
 
 def envelope(security):
@@ -208,7 +217,79 @@ def test_a_key_that_cannot_be_unwrapped_says_nothing_more():
     assert len(seen) == 1, "which of them it was is nobody's business"
 
 
+def test_the_certificate_says_how_a_key_reaches_its_holder():
+    """RSA, X25519, elliptic curves; a key for signing only has no way, nor a curve we cannot name."""
+    assert {kind: way_to(s.holder(kind).certificate) for kind in ("rsa", "x25519", "p256", "ed25519")} == {
+        "rsa": names.RSA_OAEP,
+        "x25519": names.X25519,
+        "p256": names.ECDH_ES,
+        "ed25519": "",
+    }
+    for certificate in (
+        s.holder("ed25519").certificate,
+        s.self_signed(ec.generate_private_key(ec.SECP256K1())),
+        s.self_signed(ec.generate_private_key(ec.SECP224R1())),
+    ):
+        assert way_to(certificate) == ""
+        with pytest.raises(ValueError, match=r"^nothing can be encrypted for this key"):
+            wrap_key(certificate, KEY, w.entropy)
+
+
+def test_a_key_of_the_other_way_unwraps_nothing_and_says_nothing_more():
+    """RSA against an agreement, an agreement against RSA, one agreement against the other, a key of another size: one 0102."""
+    agreed = {kind: read(written_for(kind), profile).key for kind, (profile, _) in AGREED.items()}
+    private = {kind: s.holder(kind).key for kind in AGREED}
+    assert [unwrap_key(private[kind], key, 16) for kind, key in agreed.items()] == [KEY, KEY]
+    tries = [
+        *((our_key(), key, 16) for key in agreed.values()),
+        *((key, encrypted_key(wrapped()), 16) for key in private.values()),
+        (private["p256"], agreed["x25519"], 16),
+        (private["x25519"], agreed["p256"], 16),
+        *((private[kind], key, 32) for kind, key in agreed.items()),
+        (our_key(), encrypted_key(wrapped()), 32),
+    ]
+    seen = set()
+    for key, said, size in tries:
+        with refused("0102", "EncryptedData", "could not be decrypted") as caught:
+            unwrap_key(key, said, size)
+        seen.add((str(caught.value), caught.value.remedy))
+    assert len(seen) == 1
+
+
 # --- reading ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", AGREED)
+def test_what_we_write_under_an_agreement_is_read_again(kind, form):
+    """Key wrap under the agreed key; what names the receiver's certificate stands inside the agreement."""
+    profile, algorithm = AGREED[kind]
+    found = envelope(written_for(kind, form))
+    said = parse_encryption(found, profile)
+    assert (said.key.algorithm, said.key.agreement.algorithm) == (names.KW_AES128, algorithm)
+    assert parse_key_info(said.key.key_info, found.by_id).fits(s.holder(kind).certificate)
+    assert not parse_key_info(said.key.key_info, found.by_id).fits(ours().certificate)
+    assert unwrap_key(s.holder(kind).key, said.key, 16) == KEY
+    assert [p.cid for p in said.parts.values()] == [cid for cid, _ in PARTS]
+
+
+def test_nobody_agrees_beside_rsa():
+    """An agreement inside a key that is called RSA's is no way the profile has, whatever key of ours it would reach."""
+    octets = written_for("x25519").replace(names.KW_AES128.encode(), names.RSA_OAEP.encode())
+    with refused("0103", "AgreementMethod", f"{names.X25519} is not agreed") as caught:
+        read(octets)
+    assert caught.value.remedy == f"use {names.RSA_OAEP} alone"
+    with refused("0103", "AgreementMethod", " is not agreed"):
+        read(replacing(f' Algorithm="{names.X25519}"', "")(octets))
+
+
+def test_a_longer_content_key_may_travel_under_an_agreement():
+    """AES-256-GCM where an agreement has it; digest and mask of RSA do not concern it."""
+    profile = EDELIVERY_2_0.accepting((names.AES256_GCM,))
+    certificate, long = s.holder("x25519").certificate, w.entropy(32)
+    octets = encryption_xml(certificate, "issuer-serial", wrap_key(certificate, long, w.entropy), PARTS, "e-1")
+    said = read(octets.replace(names.AES128_GCM.encode(), names.AES256_GCM.encode()), profile)
+    assert unwrap_key(s.holder("x25519").key, said.key, 32) == long
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -384,11 +465,18 @@ WORDS = st.text(
 )
 
 
-@given(st.lists(st.tuples(WORDS, WORDS), max_size=3), st.sampled_from(FORMS), st.binary(min_size=1, max_size=99))
-@settings(max_examples=100, deadline=None)
-def test_what_we_write_is_its_own_canonical_form(parts, form, value):
-    """Token, EncryptedKey and each EncryptedData need no canonicalisation by anybody, whatever they hold."""
-    octets = encryption_xml(ours().certificate, form, Wrapped(value), parts, "e-1")
+@given(
+    st.lists(st.tuples(WORDS, WORDS), max_size=3),
+    st.sampled_from(FORMS),
+    st.binary(min_size=1, max_size=99),
+    st.sampled_from(["rsa", "x25519", "p256"]),
+)
+@settings(max_examples=150, deadline=None)
+def test_what_we_write_is_its_own_canonical_form(parts, form, value, kind):
+    """Token, EncryptedKey and each EncryptedData need no canonicalisation by anybody, whatever they hold and whoever reads it."""
+    certificate = s.holder(kind).certificate
+    made = Wrapped(value, wrap_key(certificate, KEY, w.entropy).agreement)
+    octets = encryption_xml(certificate, form, made, parts, "e-1")
     alone = [m.encode() for m in re.split(r"(?=<xenc:Encrypted(?:Key|Data) )", octets.decode())]
     alone = [one for one in alone if one]
     assert len(alone) == (form == "binary-security-token") + 1 + len(parts)
