@@ -20,7 +20,7 @@ from accesspoint import ebms, mime, names
 from accesspoint.compression import compress
 from accesspoint.inbound import Agreements
 from accesspoint.pmode import PMode
-from accesspoint.wss import rsa_sign
+from accesspoint.wss import sign
 from conformance.pki import Authority
 from conformance.pki import Identity as Issued
 from core.clock import DAY, FrozenClock, Micros, to_datetime
@@ -84,7 +84,7 @@ def signed_again(root: bytes, change: Change, key: rsa.RSAPrivateKey | None = No
     """A root part whose SignedInfo is changed and then signed; what is changed must stay canonical."""
     info = element(b"ds:SignedInfo", root)
     new = change(info)
-    value = b64encode(rsa_sign(key or cast(rsa.RSAPrivateKey, w.world().theirs.key), new))
+    value = b64encode(sign(key or cast(rsa.RSAPrivateKey, w.world().theirs.key), new))
     root = root.replace(element(b"ds:SignatureValue", root), b"<ds:SignatureValue>%s</ds:SignatureValue>" % value)
     return root.replace(info, new)
 

@@ -21,6 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from accesspoint import ebms, mime, names
+from accesspoint.agreement import Wrapped
 from accesspoint.compression import compress
 from accesspoint.errors import EbmsError
 from accesspoint.inbound import Accepted, Receiver
@@ -278,7 +279,7 @@ def _digest(piece: Piece) -> bytes:
 
 
 @cache
-def _wrapped(key: bytes) -> bytes:
+def _wrapped(key: bytes) -> Wrapped:
     return wrap_key(world().ours.certificate, key, entropy)
 
 
