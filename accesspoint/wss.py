@@ -43,6 +43,7 @@ _RSA: Final[dict[str, hashes.HashAlgorithm]] = {
     names.RSA_SHA384: hashes.SHA384(),
     names.RSA_SHA512: hashes.SHA512(),
 }
+_SPACE: Final = " \t\r\n"
 _TRANSFORMS: Final = tag(DS, "Transforms")
 _TRANSFORM: Final = tag(DS, "Transform")
 _DIGEST_METHOD: Final = tag(DS, "DigestMethod")
@@ -233,7 +234,7 @@ def _check_elements(envelope: Envelope, references: Sequence[Reference], *, empt
             raise _fail(f"digest of {name}", f"{name} was changed after it was signed")
         covered.add(element)
     for element, name in ((envelope.messaging, "Messaging"), (envelope.body, "Body")):
-        free = element is envelope.body and empty_body and not len(element) and not (element.text or "").strip()
+        free = element is envelope.body and empty_body and not len(element) and not (element.text or "").strip(_SPACE)
         if element not in covered and not free:
             raise _policy(f"signature over {name}", f"the {name} of this message is not what was signed")
 
