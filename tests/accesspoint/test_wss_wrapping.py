@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from base64 import b64decode, b64encode
 from dataclasses import replace
 
 import pytest
@@ -417,5 +418,8 @@ def test_parts_that_change_places_are_found():
 def test_a_changed_wrapped_key_cannot_be_unwrapped():
     """The content key of somebody else, or a bent one, is 0102 and says no more than a wrong tag does."""
     _, octets = w.sent(w.world().pinned)
+    value = octets[octets.index(b"<xenc:CipherValue>") + 18 : octets.index(b"</xenc:CipherValue>")]
+    bent = bytearray(b64decode(value))
+    bent[8] ^= 1
     with refused("0102", "EncryptedData", "could not be decrypted"):
-        w.receive(changed(octets, b"<xenc:CipherValue>", 8))
+        w.receive(replacing(value, b64encode(bent))(octets))
