@@ -44,6 +44,8 @@ class Profile:
             field = _KINDS.get(algorithm)
             if field is None:
                 raise ValueError(f"{algorithm} is not an algorithm this program knows; known: {', '.join(ALGORITHMS)}")
+            if self.key_agreements and field in ("key_transports", "mask_functions"):
+                raise ValueError(f"{algorithm} has no place in {self.name}, where the content key is agreed")
             accepted: tuple[str, ...] = getattr(result, field)
             widened: dict[str, Any] = {field: tuple(dict.fromkeys((*accepted, algorithm)))}
             result = replace(result, **widened)

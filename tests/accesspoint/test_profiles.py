@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accesspoint import limits, names
-from accesspoint.profiles import EDELIVERY_1_15, EDELIVERY_1_15_FOUR_CORNER, FORBIDDEN, PROFILES
+from accesspoint.profiles import (
+    ALGORITHMS,
+    EDELIVERY_1_15,
+    EDELIVERY_1_15_FOUR_CORNER,
+    EDELIVERY_2_0,
+    EDELIVERY_2_0_EC,
+    FORBIDDEN,
+    PROFILES,
+)
 from tests.accesspoint.headers import quick
 
 KNOWN = {
@@ -50,19 +58,46 @@ def test_the_common_profile_is_that_of_the_specification():
         "key_transports": ("http://www.w3.org/2009/xmlenc11#rsa-oaep",),
         "oaep_digests": ("http://www.w3.org/2001/04/xmlenc#sha256",),
         "mask_functions": ("http://www.w3.org/2009/xmlenc11#mgf1sha256",),
+        "key_agreements": (),
     }
     demands = (EDELIVERY_1_15.demand_signature, EDELIVERY_1_15.demand_encryption)
     assert demands == (True, True)
     assert (EDELIVERY_1_15.four_corner, EDELIVERY_1_15.rsa_bits) == (False, limits.RSA_BITS)
 
 
+def test_the_newer_profile_is_that_of_the_specification():
+    """Ed25519, X25519 and key wrap; everything signed and encrypted as ever; nothing of RSA is left in it [eD2.0]."""
+    assert accepted(EDELIVERY_2_0) == {
+        "signatures": ("http://www.w3.org/2021/04/xmldsig-more#eddsa-ed25519",),
+        "digests": ("http://www.w3.org/2001/04/xmlenc#sha256",),
+        "encryptions": ("http://www.w3.org/2009/xmlenc11#aes128-gcm",),
+        "key_transports": ("http://www.w3.org/2001/04/xmlenc#kw-aes128",),
+        "oaep_digests": (),
+        "mask_functions": (),
+        "key_agreements": ("http://www.w3.org/2021/04/xmldsig-more#x25519",),
+    }
+    assert (EDELIVERY_2_0.demand_signature, EDELIVERY_2_0.demand_encryption) == (True, True)
+    assert not EDELIVERY_2_0.four_corner
+
+
+def test_its_alternative_has_other_curves_and_nothing_else_new():
+    """ECDSA and ECDH-ES in their places."""
+    assert accepted(EDELIVERY_2_0_EC) == accepted(EDELIVERY_2_0) | {
+        "signatures": ("http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha256",),
+        "key_agreements": ("http://www.w3.org/2009/xmlenc11#ECDH-ES",),
+    }
+    assert replace(EDELIVERY_2_0_EC, name="edelivery-2.0", **accepted(EDELIVERY_2_0)) == EDELIVERY_2_0
+
+
 def test_four_corners_differ_in_that_alone():
-    """And both are found by their names."""
+    """And all are found by their names."""
     assert replace(EDELIVERY_1_15_FOUR_CORNER, name=EDELIVERY_1_15.name, four_corner=False) == EDELIVERY_1_15
     assert EDELIVERY_1_15_FOUR_CORNER.four_corner
     assert PROFILES == {
         "edelivery-1.15": EDELIVERY_1_15,
         "edelivery-1.15-four-corner": EDELIVERY_1_15_FOUR_CORNER,
+        "edelivery-2.0": EDELIVERY_2_0,
+        "edelivery-2.0-ec": EDELIVERY_2_0_EC,
     }
 
 
@@ -88,9 +123,34 @@ def test_no_agreement_adds_what_is_broken(algorithm, others):
     ],
 )
 def test_no_agreement_adds_what_is_unknown(algorithm):
-    """What this program cannot check is not accepted; names are compared as they are."""
-    with pytest.raises(ValueError, match=r"is not an algorithm this program knows$"):
+    """What this program cannot check is not accepted; names are compared as they are, and those that are known are told."""
+    with pytest.raises(ValueError) as caught:
         EDELIVERY_1_15.accepting([algorithm])
+    known = ", ".join(ALGORITHMS)
+    assert str(caught.value) == f"{algorithm} is not an algorithm this program knows; known: {known}"
+
+
+def test_every_algorithm_has_a_short_name_of_its_own():
+    """The end of its URI, as people write it into a partner's file."""
+    assert set(ALGORITHMS.values()) == {algorithm for _, algorithm in EVERY}
+    assert len(ALGORITHMS) == len(EVERY)
+    assert all(uri.endswith(f"#{name}") and name for name, uri in ALGORITHMS.items())
+    assert ALGORITHMS["rsa-sha384"] == names.RSA_SHA384
+    assert FORBIDDEN.isdisjoint(ALGORITHMS.values())
+
+
+@pytest.mark.parametrize("profile", [EDELIVERY_2_0, EDELIVERY_2_0_EC], ids=lambda p: p.name)
+def test_where_the_content_key_is_agreed_no_other_way_is_added(profile):
+    """RSA-OAEP and its masks have no place there and are refused by name; signatures, digests and ciphers may be added."""
+    for kind, algorithm in EVERY:
+        if kind in ("key_transports", "mask_functions"):
+            with pytest.raises(ValueError) as caught:
+                profile.accepting((names.RSA_SHA256, algorithm))
+            assert str(caught.value) == f"{algorithm} has no place in {profile.name}, where the content key is agreed"
+        else:
+            wider = profile.accepting([algorithm])
+            assert accepted(wider)[kind] == tuple(dict.fromkeys((*accepted(profile)[kind], algorithm)))
+            assert replace(wider, **accepted(profile)) == profile
 
 
 @pytest.mark.parametrize(("kind", "algorithm"), EVERY)
@@ -111,9 +171,9 @@ def test_whatever_is_accepted_we_send_the_profile_s_own(algorithms):
     """The first of each kind stays; each is there once; the broken never is."""
     wider = EDELIVERY_1_15.accepting(algorithms)
     for kind, found in accepted(wider).items():
-        assert found[0] == accepted(EDELIVERY_1_15)[kind][0]
+        assert found[:1] == accepted(EDELIVERY_1_15)[kind]
         assert len(set(found)) == len(found)
-        assert set(found) == {found[0], *(a for k, a in EVERY if k == kind and a in algorithms)}
+        assert set(found) == {*found[:1], *(a for k, a in EVERY if k == kind and a in algorithms)}
         assert not FORBIDDEN & set(found)
     assert replace(wider, **accepted(EDELIVERY_1_15)) == EDELIVERY_1_15
     assert wider.accepting(algorithms) == wider
