@@ -465,7 +465,9 @@ def test_errors_are_told_and_believed_only_when_signed(make: Callable[[], bytes]
 
 
 HEADER = range(GOOD.index(b"<eb:Messaging"), GOOD.index(b"</eb:Messaging>"))
-LETTERS = [i for i in HEADER if GOOD[i : i + 1].isalnum()]
+SPARE = range(GOOD.index(b"S12=", HEADER.start), GOOD.index(b"S12=", HEADER.start) + 3)
+"""A prefix that the envelope declares as well: called otherwise here, nothing is said otherwise."""
+LETTERS = [i for i in HEADER if GOOD[i : i + 1].isalnum() and i not in SPARE]
 
 
 @quick
