@@ -143,6 +143,17 @@ def test_a_refusal_names_code_field_and_cause():
     assert "do that" not in str(full)
 
 
+def test_a_refusal_may_have_other_words_for_the_peer():
+    """They are the cause unless told otherwise; our own people read the cause in any case."""
+    assert EbmsError(errors.OTHER, field="f", cause="c").told == "c"
+    error = EbmsError(errors.OTHER, field="f", cause="agreed is town", told="is not agreed")
+    assert (error.cause, error.told, str(error)) == (
+        "agreed is town",
+        "is not agreed",
+        "EBMS:0004 Other: f: agreed is town",
+    )
+
+
 def test_what_is_below_ebms_says_so_in_its_own_words():
     """A SOAP fault by its code, an HTTP refusal by its status."""
     fault, refusal = SoapFault("VersionMismatch", "send SOAP 1.2"), HttpRefusal(415, "send SOAP")

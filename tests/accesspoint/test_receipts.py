@@ -244,6 +244,14 @@ def test_an_error_is_written_in_canonical_form_and_read_again(code, field, cause
     assert told.ref_to_message == "".join(c if c.isprintable() else "?" for c in reference)
 
 
+def test_a_stranger_hears_no_more_than_is_meant_for_him():
+    """Where an error has words for the peer, the cause stays at home."""
+    error = EbmsError(OTHER, field="who", cause="is x, agreed is town", told="is x, not agreed", remedy="compare")
+    (told,) = parse_errors(signal(error_xml(error)))
+    assert told.description == "who: is x, not agreed. compare"
+    assert b"town" not in error_xml(error)
+
+
 @pytest.mark.parametrize("reference", ["", "m-1@municipality.example"])
 @pytest.mark.parametrize("row", CATALOGUE.values(), ids=CATALOGUE)
 def test_every_error_is_valid_under_the_official_schema(shared, row, reference):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,12 +13,13 @@ from accesspoint import ebms
 from accesspoint.ebms import Signal, parse_messaging
 from accesspoint.errors import CATALOGUE, INVALID_HEADER, EbmsError, SoapFault
 from accesspoint.names import DS, S12, tag
-from accesspoint.profiles import EDELIVERY_1_15
+from accesspoint.profiles import EDELIVERY_1_15, EDELIVERY_2_0, EDELIVERY_2_0_EC
 from accesspoint.receipts import error_xml, parse_errors, parse_receipt, receipt_xml
 from accesspoint.signals import fault_envelope, unsigned_error
 from accesspoint.soap import parse_envelope
-from accesspoint.wss import verify
+from accesspoint.wss import SigningKey, sign, verify
 from tests.accesspoint import headers
+from tests.accesspoint import signing as s
 from tests.accesspoint.headers import NOW, against_schema, believe, canonical, official, quick, signed
 from tests.fuzz import world as w
 
@@ -46,17 +49,34 @@ def test_what_is_signed_is_what_is_sent():
     """Header, body and SignedInfo stand in the envelope in the octets that were digested and signed."""
     asked: list[bytes] = []
 
-    def sign(octets: bytes) -> bytes:
+    def noted(octets: bytes) -> bytes:
         asked.append(octets)
-        return sign(w.world().ours.key, octets)
+        return sign(cast(SigningKey, w.world().ours.key), octets)
 
-    octets = signed(receipt_xml(SENT), sign=sign)
+    octets = signed(receipt_xml(SENT), sign=noted)
     envelope = parse_envelope(octets)
     assert envelope.security is not None
     (info,) = envelope.security.iter(tag(DS, "SignedInfo"))
     assert asked == [canonical(info)], "the private key is asked once"
     for element in (envelope.messaging, envelope.body):
         assert canonical(element) in octets
+
+
+@pytest.mark.parametrize(("kind", "profile"), [("ed25519", EDELIVERY_2_0), ("p256", EDELIVERY_2_0_EC)])
+def test_a_signal_is_signed_under_the_partner_s_own_profile(shared, kind, profile):
+    """With Ed25519 or ECDSA where that is agreed; under another profile the same signal counts for nothing."""
+    signer = s.holder(kind)
+    octets = signed(receipt_xml(SENT), signer, profile=profile)
+    trust = s.trusting(signer.certificate, w.world().ours.certificate)
+    envelope = parse_envelope(octets)
+    verified = verify(envelope, profile, trust)
+    assert (verified.certificate, verified.signature_method) == (signer.certificate, profile.signatures[0])
+    assert parse_receipt(parse_messaging(envelope)) == SENT
+    assert against_schema(shared, octets) == ""
+    with s.refused("0103", "SignatureMethod", "is not agreed"):
+        verify(envelope, EDELIVERY_1_15, trust)
+    with s.refused("0103", "SignatureMethod", "is not agreed"):
+        verify(parse_envelope(signed(receipt_xml(SENT))), profile, trust)
 
 
 @settings(quick, max_examples=50)
@@ -85,7 +105,8 @@ def test_a_signed_signal_is_valid_under_the_official_schema(shared, content, for
 @given(headers.texts, headers.texts, st.just("") | headers.tokens)
 def test_an_unsigned_error_is_a_whole_envelope(shared, field, cause, reference):
     """Valid, without security header, about the message when its id is known."""
-    error = EbmsError(INVALID_HEADER, field=field, cause=cause, ref_to_message_id=reference)
+    whole = f"{cause}, of no concern to strangers"
+    error = EbmsError(INVALID_HEADER, field=field, cause=whole, told=cause or "x", ref_to_message_id=reference)
     octets = unsigned_error(error, message_id="s-1@stafet.invalid", timestamp=NOW)
     assert against_schema(shared, octets) == ""
     envelope = parse_envelope(octets)
@@ -93,6 +114,7 @@ def test_an_unsigned_error_is_a_whole_envelope(shared, field, cause, reference):
     assert envelope.security is None
     assert (said.message_id, said.timestamp, said.ref_to_message_id) == ("s-1@stafet.invalid", NOW, reference or None)
     (told,) = parse_errors(said)
+    assert b"of no concern to strangers" not in octets
     assert (told.code, told.detail) == ("EBMS:0009", INVALID_HEADER.meaning)
 
 
