@@ -127,6 +127,28 @@ def test_what_is_encrypted_otherwise_is_refused(name, agreed):
     assert hospital.taken == []
 
 
+@pytest.mark.parametrize(
+    ("agreed", "kind", "cause"),
+    [
+        ("1.15", "x25519", "is not for rsa-oaep"),
+        ("1.15", "p256", "is not for rsa-oaep"),
+        ("2.0", "rsa", "is not for x25519"),
+        ("2.0", "p256", "is not for x25519"),
+        ("2.0", "ed25519", "is not for x25519"),
+        ("2.0 ec", "x25519", "is not for ECDH-ES"),
+        ("2.0 ec", "rsa", "is not for ECDH-ES"),
+    ],
+)
+def test_we_encrypt_for_no_other_kind_of_certificate_than_agreed(agreed, kind, cause):
+    """Whatever stands in the partner's file, what leaves is what the profile says, or nothing does."""
+    profile, signing, _ = PROFILES[agreed]
+    signer, mode = s.holder(signing), pmode(profile, kind)  # type: ignore[arg-type]
+    part = Part("part@stafet", "application/json", False, len(TEXT), hashlib.sha256(TEXT).digest(), ())
+    with refused("0103", "encryption_certificate", cause):
+        build(mode, w.header(mode), [part], signer.certificate, lambda info: pytest.fail("was signed"))
+    assert build(mode, w.header(mode), [], signer.certificate, w.sign_as(signer)).key == b"", "nothing to encrypt"
+
+
 def test_what_an_agreement_adds_is_taken_while_a_partner_moves():
     """RSA-SHA256 beside Ed25519, where both say so; the content key still travels as the profile says."""
     wider = EDELIVERY_2_0.accepting((names.RSA_SHA256,))
