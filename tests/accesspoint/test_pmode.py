@@ -14,6 +14,7 @@ from accesspoint.ebms import PartInfo, Party, Property, Typed
 from accesspoint.errors import EbmsError
 from accesspoint.pmode import PMode, check_header, select
 from accesspoint.profiles import EDELIVERY_1_15, EDELIVERY_1_15_FOUR_CORNER
+from accesspoint.receipts import error_xml
 from tests.accesspoint.headers import message, quick
 
 KIND = "urn:demo:parties"
@@ -22,7 +23,7 @@ CITY, TOWN = (Party(Typed(name, KIND), names.INITIATOR) for name in ("municipali
 AGREED = Typed("urn:demo:agreement")
 
 
-def pmode(name: str, **more: Any) -> PMode:
+def pmode(local: str, **more: Any) -> PMode:
     """How the hospital receives from the municipality, some of it otherwise."""
     values: dict[str, Any] = {
         "partner": "municipality",
@@ -32,13 +33,13 @@ def pmode(name: str, **more: Any) -> PMode:
         "service": Typed("homecare", "urn:demo:services"),
         "action": "deliver",
     }
-    return PMode(name, **values | more)
+    return PMode(local, **values | more)
 
 
 PMODES = (
-    pmode("send", may_receive=False, them=replace(CITY, id=Typed("never"))),
-    pmode("deliver", agreement=AGREED),
-    pmode("answer", agreement=AGREED, action="answer"),
+    pmode("send", may_receive=False, them=replace(CITY, id=Typed("urn:demo:never"))),
+    pmode("deliver", agreement=AGREED, name="p-deliver"),
+    pmode("answer", agreement=AGREED, action="answer", name="p-answer"),
     pmode("other service", agreement=AGREED, service=Typed("urn:demo:other")),
     pmode("channel", agreement=AGREED, action="answer", mpc="urn:demo:channel"),
     pmode("town", partner="town", them=TOWN),
@@ -65,12 +66,13 @@ def refusal(**more: Any) -> tuple[str, str, str, str]:
     [
         ("deliver", {}),
         ("deliver", {"agreement": AGREED}),
-        ("deliver", {"agreement": AGREED, "pmode": "deliver"}),
+        ("deliver", {"agreement": AGREED, "pmode": "p-deliver"}),
         ("answer", {"action": "answer"}),
         ("channel", {"action": "answer", "mpc": "urn:demo:channel"}),
         ("other service", {"service": Typed("urn:demo:other")}),
         ("town", {"from_": TOWN}),
         ("town", {"from_": TOWN, "agreement": Typed("urn:demo:any")}),
+        ("town", {"from_": TOWN, "agreement": Typed("urn:demo:any"), "pmode": "whatever they call it"}),
         (
             "swapped",
             {"from_": replace(TOWN, role=names.RESPONDER), "to": replace(HOSPITAL, role=names.INITIATOR)},
@@ -112,12 +114,11 @@ def service(value: str, kind: str | None = None) -> dict[str, Any]:
     [
         (sender("village"), "0010", "From/PartyId", f"'village (type {KIND})'", SENDERS),
         (sender("municipality", "urn:x"), "0010", "From/PartyId", "'municipality (type urn:x)'", SENDERS),
-        (sender("municipality", None), "0010", "From/PartyId", "'municipality'", SENDERS),
         (sender("Municipality"), "0010", "From/PartyId", f"'Municipality (type {KIND})'", SENDERS),
-        (sender("never", None), "0010", "From/PartyId", "'never'", SENDERS),
+        (sender("urn:demo:never", None), "0010", "From/PartyId", "'urn:demo:never'", SENDERS),
         (receiver("clinic"), "0010", "To/PartyId", f"'clinic (type {KIND})'", RECEIVERS),
         (receiver("hospital", "urn:x"), "0010", "To/PartyId", "'hospital (type urn:x)'", RECEIVERS),
-        (receiver("hospital", None), "0010", "To/PartyId", "'hospital'", RECEIVERS),
+        (receiver("urn:hospital", None), "0010", "To/PartyId", "'urn:hospital'", RECEIVERS),
         (sender("town") | receiver("ward"), "0010", "To/PartyId", f"'ward (type {KIND})'", f"'hospital (type {KIND})'"),
         ({"to": replace(HOSPITAL, role="urn:r")}, "0003", "Role", f"'{names.INITIATOR} to urn:r'", ROLES),
         ({"from_": replace(CITY, role="urn:r")}, "0003", "Role", f"'urn:r to {names.RESPONDER}'", ROLES),
@@ -125,12 +126,13 @@ def service(value: str, kind: str | None = None) -> dict[str, Any]:
         ({"agreement": Typed("urn:demo:older")}, "0001", "AgreementRef", "'urn:demo:older'", AGREEMENT),
         ({"agreement": replace(AGREED, type="t")}, "0001", "AgreementRef", "'urn:demo:agreement (type t)'", AGREEMENT),
         (service("hospice", "urn:t"), "0001", "Service", "'hospice (type urn:t)'", SERVICES),
-        (service("homecare"), "0001", "Service", "'homecare'", SERVICES),
+        (service("urn:homecare"), "0001", "Service", "'urn:homecare'", SERVICES),
         (service("urn:demo:other", "urn:t"), "0001", "Service", "'urn:demo:other (type urn:t)'", SERVICES),
         ({"action": "Deliver"}, "0001", "Action", "'Deliver'", "'answer' or 'deliver'"),
         ({"mpc": "urn:c"}, "0001", "UserMessage/@mpc", "'urn:c'", f"'{names.DEFAULT_MPC}'"),
-        ({"agreement": AGREED, "pmode": "answer"}, "0010", "AgreementRef/@pmode", "'answer'", "'deliver'"),
-        ({"agreement": AGREED, "pmode": ""}, "0010", "AgreementRef/@pmode", "''", "'deliver'"),
+        ({"agreement": AGREED, "pmode": "p-answer"}, "0010", "AgreementRef/@pmode", "'p-answer'", "'p-deliver'"),
+        ({"agreement": AGREED, "pmode": "deliver"}, "0010", "AgreementRef/@pmode", "'deliver'", "'p-deliver'"),
+        ({"agreement": AGREED, "pmode": ""}, "0010", "AgreementRef/@pmode", "''", "'p-deliver'"),
     ],
 )
 def test_a_mismatch_names_the_field_and_both_values(more, code, field, got, agreed):
@@ -160,7 +162,7 @@ def test_the_test_service_is_allowed_for_every_configured_pair(found, service):
     ("more", "code"),
     [
         (sender("village"), "0010"),
-        (sender("municipality", None), "0010"),
+        (sender("municipality", None), "0003"),
         (sender("town") | receiver("ward"), "0010"),
         ({"to": replace(HOSPITAL, role="urn:r")}, "0003"),
         ({"agreement": Typed("urn:demo:older")}, "0001"),
@@ -178,12 +180,111 @@ def test_without_any_agreement_nobody_is_known():
 
 
 def test_the_name_of_a_p_mode_chooses_between_those_that_fit_alike():
-    """Otherwise the first of them is taken."""
-    both = (pmode("one", agreement=AGREED), pmode("two", agreement=AGREED))
-    assert select(both, message(agreement=AGREED)).id == "one"
-    assert select(both, message(agreement=AGREED, pmode="two")).id == "two"
+    """Otherwise the first of them is taken. It is the name that was agreed and not what the P-Mode is called here."""
+    both = (pmode("a", agreement=AGREED, name="one"), pmode("b", agreement=AGREED, name="two"))
+    assert select(both, message(agreement=AGREED)).id == "a"
+    assert select(both, message(agreement=AGREED, pmode="two")).id == "b"
     with pytest.raises(EbmsError, match=r"AgreementRef/@pmode: is 'three', agreed is 'one' or 'two'$"):
         select(both, message(agreement=AGREED, pmode="three"))
+    unnamed = (pmode("c", agreement=AGREED), *both)
+    assert select(unnamed, message(agreement=AGREED, pmode="two")).id == "b"
+    with pytest.raises(EbmsError, match=r"AgreementRef/@pmode: is 'a', agreed is 'one' or 'two'$"):
+        select(unnamed, message(agreement=AGREED, pmode="a"))
+    assert select(unnamed[:1], message(agreement=AGREED, pmode="")).id == "c", "nothing was agreed, so anything will do"
+
+
+# --- names of no kind -------------------------------------------------------------------------------------------------
+
+KINDLESS = {
+    "From/PartyId": sender("municipality", None),
+    "To/PartyId": receiver("hospital", None),
+    "AgreementRef": {"agreement": Typed("ours")},
+    "Service": service("homecare"),
+}
+
+
+@pytest.mark.parametrize("field", KINDLESS)
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"action": "other"},
+        {"mpc": "urn:c"},
+        sender("village"),
+        receiver("clinic"),
+        {"to": replace(HOSPITAL, role="r")},
+    ],
+    ids=["right", "action", "channel", "sender", "receiver", "role"],
+)
+def test_a_name_without_a_type_that_is_no_uri_is_told_before_anything_else(field, more):
+    """Whatever else is wrong: nobody can know what kind of name it is [ebMS3 §5.2.2.4, §5.2.2.8]."""
+    words = ("0003", field, "has no type and is not a URI", "give it the type that was agreed")
+    assert refusal(**more | KINDLESS[field]) == words
+
+
+def test_of_several_the_first_is_told():
+    """In the order of the header."""
+    every: dict[str, Any] = {}
+    for field, more in reversed(KINDLESS.items()):
+        every |= more
+        assert refusal(**every)[:2] == ("0003", field)
+    assert refusal(**KINDLESS["AgreementRef"], service=Typed(names.TEST_SERVICE))[:2] == ("0003", "AgreementRef")
+
+
+PLAIN = pmode(
+    "plain",
+    partner="old",
+    untyped_names=True,
+    them=Party(Typed("old"), names.INITIATOR),
+    us=Party(Typed("ward-7"), names.RESPONDER),
+    service=Typed("homecare"),
+    agreement=Typed("ours"),
+)
+TOLD: dict[str, Any] = {"from_": PLAIN.them, "to": PLAIN.us, "service": PLAIN.service, "agreement": PLAIN.agreement}
+
+
+def test_a_partner_who_was_agreed_to_write_such_names_is_matched_exactly():
+    """Each value as it was agreed: a type, another spelling or another name is a mismatch like any other."""
+    assert select((*PMODES, PLAIN), message(**TOLD)) is PLAIN
+    assert select((PLAIN, *PMODES), message(**TOLD)) is PLAIN
+    party = lambda one, **more: replace(one, id=Typed(**{"value": one.id.value, **more}))  # noqa: E731
+    for more, code, field in (
+        ({"from_": party(PLAIN.them, type=KIND)}, "0003", "To/PartyId"),  # somebody else, who may not write such names
+        ({"to": party(PLAIN.us, type=KIND)}, "0010", "To/PartyId"),
+        ({"to": party(PLAIN.us, value="Ward-7")}, "0010", "To/PartyId"),
+        ({"service": Typed("homecare", "urn:demo:services")}, "0001", "Service"),
+        ({"service": Typed("Homecare")}, "0001", "Service"),
+        ({"agreement": Typed("ours", "urn:t")}, "0001", "AgreementRef"),
+        ({"agreement": Typed("theirs")}, "0001", "AgreementRef"),
+    ):
+        with pytest.raises(EbmsError) as caught:
+            select((*PMODES, PLAIN), message(**TOLD | more))
+        assert (caught.value.error.code, caught.value.field) == (f"EBMS:{code}", field)
+
+
+def test_what_one_partner_may_write_no_other_may():
+    """Beside such a partner everybody else is judged as before, somebody unknown included."""
+    for field, more in KINDLESS.items():
+        with pytest.raises(EbmsError) as caught:
+            select((PLAIN, *PMODES), message(**more))
+        assert (caught.value.error.code, caught.value.field) == ("EBMS:0003", field)
+    with pytest.raises(EbmsError) as caught:
+        select((replace(PLAIN, may_receive=False), *PMODES), message(**TOLD))
+    assert (caught.value.error.code, caught.value.field) == ("EBMS:0003", "From/PartyId")
+
+
+def test_a_stranger_hears_no_other_partner_s_name():
+    """He hears his own back; our own people read which names there are. Whom we know hears what is agreed with him."""
+    with pytest.raises(EbmsError) as caught:
+        select((*PMODES, PLAIN), message(**sender("village")))
+    error = caught.value
+    assert (error.error.code, error.told) == ("EBMS:0010", f"is 'village (type {KIND})', which is not agreed here")
+    for name in ("municipality", "town", "old"):
+        assert f"'{name}" in error.cause
+        assert name.encode() not in error_xml(error)
+    with pytest.raises(EbmsError) as caught:
+        select(PMODES, message(**sender("town") | receiver("ward")))
+    assert caught.value.told == caught.value.cause
 
 
 FIELDS = {
