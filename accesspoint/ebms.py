@@ -31,7 +31,7 @@ from accesspoint.names import DEFAULT_MPC, EB, NEXT_MSH, S12, TEST_SERVICE, WSU,
 from accesspoint.soap import ROLE, Element, Envelope, text_of
 from accesspoint.xmltext import attribute, text
 
-_URI: Final = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:\S+$")
+_URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Typed:
     @property
     def is_named(self) -> bool:
         """Whether it says what kind of name it is: by its type, or by being a URI [ebMS3 §5.2.2.4, §5.2.2.8]."""
-        return bool(self.type) or _URI.match(self.value) is not None
+        return bool(self.type) or _URI.fullmatch(self.value) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accesspoint import ebms, limits, names
-from accesspoint.ebms import PartInfo, Property, Signal, Typed, parse_messaging, parse_time
+from accesspoint.ebms import PartInfo, Party, Property, Signal, Typed, parse_messaging, parse_time
 from accesspoint.errors import EbmsError, SoapFault
 from accesspoint.names import EB, NEXT_MSH, S11, S12
 from accesspoint.soap import parse_envelope
@@ -223,12 +223,34 @@ def test_a_time_is_written_so_that_it_is_read_again(moment):
     assert ebms.format_time(moment + 999) == written
 
 
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_name_without_a_type_is_read_as_it_is():
+    """Whether such names are agreed is for the P-Mode to say; an empty type is none."""
+    plain = message(from_=Party(Typed("m"), "r"), to=Party(Typed("h"), "r"), service=Typed("s"), agreement=Typed("a"))
+    octets = ebms.user_message_xml(plain, "m")
+    assert b" type=" not in octets
+    assert read(octets) == plain
+    assert read(octets.replace(b"<eb:Service>", b'<eb:Service type="">')) == plain
+
+
+URIS = ("urn:demo:x", "https://x.example/a?b#c", "a+b-c.1:x")
+NO_URIS = ("homecare", "urn:", ":x", "0106:1234", "a b:c", "urn:a b", "urn:a\n", "\u00e5:x", "//x.example/a")
+
+
+def test_a_name_says_its_kind_by_its_type_or_by_being_a_uri():
+    """A scheme, a colon, and something without spaces; the rest of what makes a URI is for others to judge."""
+    assert all(Typed(value, kind).is_named for value in URIS for kind in (None, "", "x"))
+    assert all(Typed(value, "x").is_named for value in NO_URIS)
+    assert [value for value in NO_URIS if Typed(value).is_named or Typed(value, "").is_named] == []
+
+
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 LONG = "x" * (limits.VALUE + 1)
 MISSING, EMPTY = "is missing or out of order", "is empty"
 ORDER = "is not allowed here, or stands out of order"
-UNTYPED = "has no type and is not a URI"
 ID = "m-1@municipality.example"
 SPELLING = "has angle brackets or spaces"
 US = ">municipality</eb:PartyId>"
@@ -252,17 +274,13 @@ BROKEN = {
     "empty party id": (changed(US, "></eb:PartyId>"), "0009", "From/PartyId", EMPTY),
     "nested party id": (changed(US, "><b/></eb:PartyId>"), "0009", "PartyId", "holds elements where text is expected"),
     "two party ids": (changed(US, US + "<eb:PartyId/>"), "0003", "From/PartyId", "occurs more than once"),
-    "untyped party id": (changed(' type="urn:demo:parties"', ""), "0003", "From/PartyId", UNTYPED),
-    "empty type": (changed("urn:demo:parties", ""), "0003", "From/PartyId", UNTYPED),
     "no role": (without("Role"), "0009", "From/Role", MISSING),
     "empty role": (changed(names.INITIATOR, " "), "0009", "From/Role", EMPTY),
     "two roles": (changed("</eb:Role>", "</eb:Role><eb:Role/>"), "0009", "From/Role", ORDER),
     "no business": (without("CollaborationInfo"), "0009", "UserMessage/CollaborationInfo", MISSING),
     "empty agreement": (changed("urn:demo:agreement", ""), "0009", "AgreementRef", EMPTY),
-    "untyped agreement": (changed("urn:demo:agreement", "ours"), "0003", "AgreementRef", UNTYPED),
     "no service": (without("Service"), "0009", "CollaborationInfo/Service", MISSING),
     "empty service": (changed(">homecare<", "><"), "0009", "Service", EMPTY),
-    "untyped service": (changed(' type="urn:demo:services"', ""), "0003", "Service", UNTYPED),
     "no action": (without("Action"), "0009", "CollaborationInfo/Action", MISSING),
     "empty action": (changed(">deliver<", ">\t<"), "0009", "Action", EMPTY),
     "no conversation": (without("ConversationId"), "0009", "CollaborationInfo/ConversationId", MISSING),
