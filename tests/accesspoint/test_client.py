@@ -38,7 +38,8 @@ async def post(
     scheme, length = ("https" if tls else "http"), more.get("length", len(body) if isinstance(body, bytes) else 0)
     url = more.get("url") or f"{scheme}://127.0.0.1:{port}/as4"
     async with asyncio.timeout(10):
-        return await client.post(url, "application/soap+xml", body, length=length, tls=tls)
+        within = more.get("answer_within")
+        return await client.post(url, "application/soap+xml", body, length=length, tls=tls, answer_within=within)
 
 
 async def failing(client: Client, port: int, body: Any = b"<a/>", **more: Any) -> tuple[str, bool]:
@@ -355,6 +356,61 @@ async def test_a_long_body_may_take_longer_than_any_deadline(monkeypatch):
     async with peer(answering(response(b"taken"))) as port:
         assert (await post(client, port, slowly(), length=11)).body == b"taken"
     await client.close()
+
+
+def bodies(long: int = 8) -> list[tuple[Any, int]]:
+    """A short body, a long one, and one that comes in pieces; each with its length."""
+    return [(b"x" * 100, 100), (b"x" * long * 65_536, long * 65_536), (many(long), long * 65_536)]
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_partner_may_be_given_longer_to_begin_an_answer(client):
+    """Who thinks for most of a second is given up as a rule, and heard where the agreement gives the time."""
+
+    async def thoughtful(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await whole_request(reader)
+        await asyncio.sleep(0.8)
+        writer.write(response(b"taken"))
+
+    async with peer(thoughtful) as port:
+        found = await asyncio.gather(*(failing(client, port, body, length=length) for body, length in bodies()))
+        assert found == [("timeout", False)] * 3
+        posts = (post(client, port, body, length=length, answer_within=5.0) for body, length in bodies())
+        assert [answer.body for answer in await asyncio.gather(*posts)] == [b"taken"] * 3
+
+
+async def test_a_partner_may_be_given_less(client):
+    """A fifth of a second instead of a minute."""
+    loop = asyncio.get_running_loop()
+    async with peer(_nothing) as port:
+        began = loop.time()
+        posts = (failing(client, port, body, length=length, answer_within=0.2) for body, length in bodies())
+        assert await asyncio.gather(*posts) == [("timeout", False)] * 3
+    assert 0.2 <= loop.time() - began < 3
+
+
+async def test_the_time_to_begin_an_answer_is_counted_from_the_end_of_the_body(client):
+    """However long we have been sending."""
+
+    async def slowly() -> AsyncIterator[bytes]:
+        for _ in range(5):
+            await asyncio.sleep(0.2)
+            yield b"x"
+
+    async with peer(answering(response(b"taken"))) as port:
+        assert (await post(client, port, slowly(), length=5, answer_within=0.5)).body == b"taken"
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("script", [_trickles, _trickles_headers])
+async def test_longer_to_begin_is_not_for_ever_to_end(client, script):
+    """An answer that trickles ends in time, whatever the partner was given to begin it."""
+    loop = asyncio.get_running_loop()
+    async with peer(script) as port:
+        began = loop.time()
+        posts = (failing(client, port, body, length=length, answer_within=1.0) for body, length in bodies())
+        assert await asyncio.gather(*posts) == [("timeout", False)] * 3
+    assert loop.time() - began < 5
 
 
 @pytest.mark.usefixtures("impatient")
