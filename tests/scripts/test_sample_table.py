@@ -51,5 +51,15 @@ def test_every_row_and_every_partner_file_is_on_the_page():
             assert row["under_origin"]["answer"] in cells[4]
         assert row["from"] in cells[8]
     assert "<!-- made -->" in page
-    assert first["47-phase4-rsa-5k.as4out"][4].strip() == "**EBMS:0003**<br>From/PartyId"
-    assert "also accepts `xmldsig-more#rsa-sha384`" in first["holodeck-signed"][3]
+    assert first["46-domibus-reception-awareness-receipt.xml"][4].strip() == "**EBMS:0302**<br>receipt Security"
+    assert first["47-phase4-rsa-5k.as4out"][4].strip() == "accepted<br>5 000 octets"
+    assert "cryptography: valid" in first["50-phase4-edelivery2-eddsa-receipt.xml"][8]
+    assert "`also_accept`: `rsa-sha384`" in first["holodeck-signed"][2]
+    assert "no encryption is demanded" in first["holodeck-signed"][3]
+    for said in (
+        "profile `edelivery-2.0`",
+        "`untyped_names`",
+        "`answers_duplicates: error`",
+        "by default as phase4-server",
+    ):
+        assert said in first["phase4-server-eddsa"][2]

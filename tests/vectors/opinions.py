@@ -2,6 +2,7 @@
 
 - `schema_says`: the official XSD of the envelope and everything in it.
 - `xmlsec_says`: the signature by the C library xmlsec, for messages without signed attachments (it has no transform for those).
+- `eddsa_says`: an Ed25519 signature by lxml's canonicalisation and `cryptography` alone.
 - `digests_say`: digests of elements by lxml's canonicalisation alone, where the signer's certificate is not at hand.
 - `plain_payloads`: payloads by splitting, decrypting and unpacking in one go.
 """
@@ -19,9 +20,12 @@ from typing import Any, Final
 
 import xmlsec
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.keywrap import aes_key_unwrap
 from lxml import etree
 
 NS: Final = {
@@ -60,6 +64,22 @@ def xmlsec_says(soap: bytes, certificate: x509.Certificate) -> bool:
     return True
 
 
+def eddsa_says(soap: bytes, certificate: x509.Certificate) -> bool:
+    """Whether lxml's canonical SignedInfo and the certificate's Ed25519 key fit the signature value."""
+    info = etree.fromstring(soap).find(".//ds:Signature/ds:SignedInfo", NS)
+    listed = info.find("ds:CanonicalizationMethod/ec:InclusiveNamespaces", NS)
+    prefixes = (listed.get("PrefixList") or "").split() if listed is not None else None
+    octets = etree.tostring(info, method="c14n", exclusive=True, with_comments=False, inclusive_ns_prefixes=prefixes)
+    value = b64decode(etree.fromstring(soap).findtext(".//ds:Signature/ds:SignatureValue", "", NS))
+    key = certificate.public_key()
+    assert isinstance(key, ed25519.Ed25519PublicKey)
+    try:
+        key.verify(value, octets)
+    except InvalidSignature:
+        return False
+    return True
+
+
 def digests_say(soap: bytes) -> dict[str, bool]:
     """For each element the signature refers to, by its local name, whether its digest fits."""
     root = etree.fromstring(soap)
@@ -93,6 +113,8 @@ def _split(content_type: str, body: bytes) -> tuple[bytes, dict[str, bytes]]:
 
 def _content_key(root: Any, keys: Sequence[Any]) -> bytes:
     value = b64decode(root.findtext(".//xenc:EncryptedKey/xenc:CipherData/xenc:CipherValue", "", NS))
+    if root.find(".//xenc:AgreementMethod", NS) is not None:
+        return aes_key_unwrap(_agreed(root, keys[0]), value)
     method = root.find(".//xenc:EncryptedKey/xenc:EncryptionMethod", NS).get("Algorithm")
     mask = hashes.SHA1() if method.endswith("#rsa-oaep-mgf1p") else hashes.SHA256()
     oaep = padding.OAEP(padding.MGF1(mask), hashes.SHA256(), None)
@@ -102,6 +124,17 @@ def _content_key(root: Any, keys: Sequence[Any]) -> bytes:
         except ValueError:
             continue
     raise AssertionError("no key unwraps the content key")
+
+
+def _agreed(root: Any, key: Any) -> bytes:
+    """The key-wrapping key that HKDF makes of the agreement with the originator's key."""
+    found = {etree.QName(e).localname: e.text for e in root.find(".//xenc:AgreementMethod", NS).iter()}
+    if "DEREncodedKeyValue" in found:
+        secret = key.exchange(serialization.load_der_public_key(b64decode(found["DEREncodedKeyValue"])))
+    else:
+        point = ec.EllipticCurvePublicKey.from_encoded_point(key.curve, b64decode(found["PublicKey"]))
+        secret = key.exchange(ec.ECDH(), point)
+    return HKDF(hashes.SHA256(), 16, b64decode(found["Salt"]), b64decode(found.get("Info") or "")).derive(secret)
 
 
 def plain_payloads(content_type: str, body: bytes, keys: Sequence[Any]) -> list[list[Any]]:

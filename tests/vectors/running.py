@@ -5,7 +5,8 @@ Rules:
 1. Octets and Content-Type are those of the sample. Nothing is decoded, repaired or re-encoded on the way.
 2. The partner file is a real document that goes through `gateways.as4.settings` and `gateways.as4.partners`. What no partner file
    can say is named in the origin (``beyond``) and put into the P-Modes that were made from it.
-3. "By default" is the same partner, the same keys and the same clock without what ``beyond`` widens.
+3. "By default" is the same partner and the same clock under edelivery-1.15, without what the partner file widens
+   (``also_accept``, ``untyped_names``) and without what lies beyond it.
 4. A header rule that hides what a sample is about can be lifted, by name, for one run (`lift`).
 """
 
@@ -15,7 +16,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
 
+import pytest
 import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -36,7 +38,6 @@ from accesspoint.errors import EbmsError, HttpRefusal, RemoteError, SoapFault
 from accesspoint.inbound import Accepted, Receiver
 from accesspoint.outbound import Acknowledged, Message, judge_answer
 from accesspoint.pmode import PMode
-from accesspoint.profiles import EDELIVERY_1_15
 from accesspoint.receipts import parse_errors, parse_receipt
 from accesspoint.references import Reference
 from accesspoint.soap import Element, parse_envelope, text_of
@@ -67,6 +68,33 @@ def table() -> dict[str, Any]:
 def origins() -> dict[str, Any]:
     """The partner files, by origin, and the public test keys they name."""
     return dict(yaml.safe_load((HERE / "as4_origins.yaml").read_text(encoding="utf-8")))
+
+
+SECTIONS: Final = {
+    "messages": "messages",
+    "security_headers": "security-headers",
+    "oasis_receipts": "oasis-receipts",
+    "crypto_vectors": "crypto-vectors",
+}
+"""Sections of the table and the folders of the samples."""
+
+Row = Mapping[str, Any]
+
+
+def rows(**wanted: Any) -> list[Any]:
+    """Rows of all sections as parameters of a test; those in which each key given is there (or has the value given)."""
+    found = []
+    for section in SECTIONS:
+        for row in table()[section]:
+            if all(name in row if value is ... else row.get(name) == value for name, value in wanted.items()):
+                found.append(pytest.param((section, row), id=row["file"]))
+    return found
+
+
+def row_of(number: str) -> Row:
+    """The message that begins with a number."""
+    found: Row = next(row for row in table()["messages"] if row["file"].startswith(f"{number}-"))
+    return found
 
 
 # --- samples ----------------------------------------------------------------------------------------------------------
@@ -101,6 +129,15 @@ def read(samples: Path, name: str) -> Sample:
     own = " ".join(BytesHeaderParser().parsebytes(octets[: end[0]])["Content-Type"].split())
     assert listed is None or own in listed, "the index and the file name different content types"
     return Sample(name, own, octets[sum(end) :])
+
+
+def sample_of(samples: Path, entry: tuple[str, Row]) -> Sample:
+    """A row's octets with their Content-Type."""
+    section, row = entry
+    if section == "messages":
+        return read(samples, row["file"])
+    octets = (samples / SECTIONS[section] / row["file"]).read_bytes()
+    return Sample(row["file"], "application/soap+xml; charset=UTF-8", octets)
 
 
 # --- partner files ----------------------------------------------------------------------------------------------------
@@ -170,49 +207,58 @@ class World:
         return self.partners.signing_for(party_id)
 
     def _amended(self, pmode: PMode) -> PMode:
-        beyond = self.beyond
-        profile = pmode.profile.accepting(beyond.get("accepting", ()))
-        profile = replace(
-            profile,
-            **{name: beyond[name] for name in ("demand_signature", "demand_encryption", "rsa_bits") if name in beyond},
-        )
-        pmode = replace(pmode, profile=profile, id=beyond.get("pmode", pmode.id))
-        if beyond.get("untyped"):
-            pmode = replace(pmode, **_BARE[beyond["untyped"]](pmode))
-        return pmode
+        return replace(pmode, profile=replace(pmode.profile, **self.beyond))
 
 
-_BARE: Final[Mapping[str, Callable[[PMode], dict[str, Any]]]] = {
-    "parties": lambda p: {n: replace(getattr(p, n), id=ebms.Typed(getattr(p, n).id.value)) for n in ("us", "them")},
-    "services": lambda p: {"service": ebms.Typed(p.service.value)},
-}
-WIDENS: Final = ("accepting", "demand_signature", "demand_encryption", "rsa_bits")
-"""What of ``beyond`` is policy: left out by default."""
+_WIDENS: Final = ("also_accept", "untyped_names")
+_BEYOND: Final = frozenset({"demand_signature", "demand_encryption", "rsa_bits"})
+
+
+def documents(row: Mapping[str, Any], *, default: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The as4.party and the as4.partner document of a row's origin; without what they widen for ``default``."""
+    origin = origins()["origins"][row["origin"]]
+    if default:
+        origin = origins()["origins"][origin.get("by_default", row["origin"])]
+    party = {"id": "us", **origin["party"]}
+    partner = {"id": "them", "party": "us", "system": "theirs", **origin["partner"]}
+    if "pmode" in row:
+        partner["exchanges"] = [{**exchange, "pmode": row["pmode"]} for exchange in partner["exchanges"]]
+    if default:
+        partner = {name: value for name, value in partner.items() if name not in _WIDENS}
+        party, partner = ({**document, "party_id": _typed(document["party_id"])} for document in (party, partner))
+        partner["exchanges"] = [{**e, "service": _typed(e["service"])} for e in partner["exchanges"]]
+    return party, partner
+
+
+def _typed(name: Mapping[str, str]) -> dict[str, str]:
+    """A name with the type that the specification demands of it."""
+    return dict(name) if "type" in name or ":" in name["value"] else {**name, "type": "urn:untyped"}
 
 
 def world(samples: Path, row: Mapping[str, Any], soap: bytes, *, default: bool) -> World:
     """The partner file of a row's origin in force at the row's time; without what it widens for ``default``."""
     origin = origins()["origins"][row["origin"]]
+    beyond = {} if default else origin.get("beyond", {})
+    assert beyond.keys() <= _BEYOND
+    if default:
+        origin = origins()["origins"][origin.get("by_default", row["origin"])]
     keys, files = samples / "keys", {}
     for name in origin["certificates"]:
         files[f"certificates/{name}.pem"] = certificate(samples, name, soap).public_bytes(serialization.Encoding.PEM)
-    party = Party.model_validate({"id": "us", **origin["party"]})
-    partner = Partner.model_validate({"id": "them", "party": "us", "system": "theirs", **origin["partner"]})
-    documents: dict[str, dict[str, Any]] = {
-        "as4.party": {"us": party},
-        "as4.partner": {"them": partner},
+    party, partner = documents(row, default=default)
+    made: dict[str, dict[str, Any]] = {
+        "as4.party": {"us": Party.model_validate(party)},
+        "as4.partner": {"them": Partner.model_validate(partner)},
         "system": {"theirs": System(id="theirs", authority="theirs")},
         "integration": {"files": Integration(id="files", types=("file",))},
     }
-    configuration = Configuration(documents, files)
+    configuration = Configuration(made, files)
     clock = FrozenClock(from_datetime(datetime.fromisoformat(row["at"])))
 
     def identity(name: str) -> Identity:
         key, own = key_pair(keys, name)
         return Identity(name, key, (own,), Path())
 
-    beyond = {**origin.get("beyond", {}), **({"pmode": row["pmode"]} if "pmode" in row else {})}
-    beyond = {name: value for name, value in beyond.items() if not (default and name in WIDENS)}
     return World(build(configuration, identity, clock), beyond, configuration, clock)
 
 
@@ -378,16 +424,12 @@ async def handled(sample: Sample, agreements: World) -> Verdict:
     (error,) = parse_errors(said)
     assert [error.code] == desk.refusals
     if envelope.security is not None:
-        ours = agreements.partners.by_id["them"].signing.certificate
-        verify(envelope, EDELIVERY_1_15, lambda reference: candidates(reference, [ours]))
+        them = agreements.partners.by_id["them"]
+        verify(envelope, them.profile, lambda reference: candidates(reference, [them.signing.certificate]))
     return Verdict(error.code, error.description.partition(":")[0])
 
 
 # --- lifting one rule -------------------------------------------------------------------------------------------------
-
-
-def _untyped(element: Element, _path: str) -> ebms.Typed:
-    return ebms.Typed(text_of(element), element.get("type"))
 
 
 def _repeating(element: Element | None, _path: str) -> tuple[Property, ...]:
@@ -395,20 +437,17 @@ def _repeating(element: Element | None, _path: str) -> tuple[Property, ...]:
     return tuple(found)
 
 
-_RULES: Final = {"untyped": ("_typed", _untyped), "repeated": ("_properties", _repeating)}
-
-
 @contextmanager
 def lift(rule: str, sample: Sample) -> Iterator[Sample]:
     """For one run, do not hold a header rule; gives the sample to run.
 
-    ``untyped``: a name without type is a URI. ``repeated``: property names differ. ``soap-1.1``: the envelope is SOAP 1.2 (its
-    namespace is replaced, which is for unsigned samples only).
+    ``repeated``: property names differ. ``soap-1.1``: the envelope is SOAP 1.2 (its namespace is replaced, which is for unsigned
+    samples only).
     """
     if rule == "soap-1.1":
         assert b"Signature" not in sample.body
         yield replace(sample, body=sample.body.replace(names.S11.encode(), names.S12.encode()))
         return
-    name, instead = _RULES[rule]
-    with patch.object(ebms, name, instead):
+    assert rule == "repeated"
+    with patch.object(ebms, "_properties", _repeating):
         yield sample
