@@ -6,16 +6,16 @@ from collections.abc import Iterable
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
 
-from accesspoint.errors import CATALOGUE
+from accesspoint.errors import CATALOGUE, EbmsError
 from accesspoint.names import RSA_OAEP
-from accesspoint.profiles import PROFILES, Profile
-from accesspoint.wss import methods_of
+from accesspoint.profiles import Profile
+from accesspoint.wss import check_strength, methods_of
 from accesspoint.xmlenc import way_to
 from core.config import Configuration, Problem, certificates_in
 from core.trust import lists_in
-from gateways.as4.settings import Partner
+from gateways.as4.partners import agreed_profile
+from gateways.as4.settings import Partner, PartyIdentifier, demand_type
 
 _REMEDIES: Final = {
     "EBMS:0001": "compare Service, Action and AgreementRef of both partners' files, type included",
@@ -89,6 +89,12 @@ def _references(configuration: Configuration, partner: Partner) -> Iterable[Prob
         if name not in configuration.all(kind):
             known = ", ".join(sorted(configuration.all(kind))) or "there are none"
             yield Problem("as4.partner", partner.id, where, f"no {kind} is called {name!r}", f"known: {known}")
+    party = configuration.all("as4.party").get(partner.party)
+    if party is not None and not partner.untyped_names:
+        try:
+            demand_type(party.party_id)
+        except ValueError as error:
+            yield Problem("as4.partner", partner.id, "party", f"party_id of as4.party {party.id}: {error}")
     for index, exchange in enumerate(partner.exchanges):
         integration = configuration.all("integration").get(exchange.integration)
         if integration and exchange.type and exchange.type not in integration.types:
@@ -97,7 +103,7 @@ def _references(configuration: Configuration, partner: Partner) -> Iterable[Prob
 
 
 def _certificates(configuration: Configuration, partner: Partner) -> Iterable[Problem]:
-    floor = PROFILES[partner.profile].rsa_bits
+    profile = agreed_profile(partner)
     fields = [("encryption_certificate", partner.encryption_certificate)]
     fields += [(f"signing_certificates.{i}", n) for i, n in enumerate(partner.signing_certificates)]
     fields += [(f"anchors.{i}", n) for i, n in enumerate(partner.anchors)]
@@ -105,13 +111,15 @@ def _certificates(configuration: Configuration, partner: Partner) -> Iterable[Pr
     for where, name in fields:
         try:
             certificate = certificates_in(configuration.files, name)[0]
-            key = certificate.public_key()
+            certificate.public_key()
         except ValueError as error:
             yield Problem("as4.partner", partner.id, where, str(error), "put the PEM file beside the documents")
             continue
-        if isinstance(key, rsa.RSAPublicKey) and key.key_size < floor:
-            yield Problem("as4.partner", partner.id, where, f"an RSA key of {key.key_size} bits; at least {floor}")
-        unfit = _unfit(where, certificate, PROFILES[partner.profile])
+        try:
+            check_strength(certificate, profile)
+        except EbmsError as error:
+            yield Problem("as4.partner", partner.id, where, error.cause)
+        unfit = _unfit(where, certificate, profile)
         if unfit:
             yield Problem("as4.partner", partner.id, where, f"{unfit}, which {partner.profile} demands")
     for index, name in enumerate(partner.revocation_lists):
@@ -134,10 +142,11 @@ def _unfit(where: str, certificate: x509.Certificate, profile: Profile) -> str:
 
 
 def _ambiguous(configuration: Configuration) -> Iterable[Problem]:
-    """Two partners with the same PartyId for one of our parties would be told apart by chance."""
-    seen: dict[tuple[str, str, str | None], str] = {}
+    """Two partners with the same PartyId for one of our PartyIds would be told apart by chance."""
+    seen: dict[tuple[object, PartyIdentifier], str] = {}
     for partner in configuration.all("as4.partner").values():
-        name = (partner.party, partner.party_id.value, partner.party_id.type)
+        party = configuration.all("as4.party").get(partner.party)
+        name = (party.party_id if party is not None else partner.party, partner.party_id)
         if name in seen:
             cause = f"is the same as that of as4.partner {seen[name]}"
             yield Problem("as4.partner", partner.id, "party_id", cause, "put both exchanges into one partner")

@@ -22,9 +22,9 @@ from accesspoint.errors import FAILED_AUTHENTICATION, EbmsError
 from accesspoint.pmode import PMode
 from accesspoint.profiles import ALGORITHMS, PROFILES, Profile
 from accesspoint.tokens import KeyReference, candidates
-from accesspoint.wss import SigningKey, sign
+from accesspoint.wss import SigningKey, methods_of, sign
 from accesspoint.wss import Trust as BelievedFor
-from accesspoint.xmlenc import DecryptionKey
+from accesspoint.xmlenc import DecryptionKey, way_to
 from core.clock import MINUTE, Clock, Micros
 from core.config import Configuration, certificates_in
 from core.errors import ConfigError
@@ -164,6 +164,8 @@ def _neighbour(
     except (ValueError, KeyError) as error:
         raise ConfigError(f"as4.partner {partner.id}", "certificates", str(error)) from None
     trust = Trust(anchors, lists, partner.signing_subject or "") if anchors else None
+    signing, decryption = identity(party.signing_key), tuple(identity(name) for name in party.decryption_keys)
+    _check_own_keys(partner, party, signing, decryption)
     made = {
         pmode.id: (pmode, exchange)
         for index, exchange in enumerate(partner.exchanges)
@@ -172,8 +174,8 @@ def _neighbour(
     return Neighbour(
         partner,
         party,
-        identity(party.signing_key),
-        tuple(identity(name) for name in party.decryption_keys),
+        signing,
+        decryption,
         trust,
         pinned,
         tuple(pmode for pmode, _ in made.values()),
@@ -181,6 +183,22 @@ def _neighbour(
         _tls(partner, configuration, identity),
         RetryPlan(partner.retry.attempts, int(partner.retry.first_wait * 1e6), int(partner.retry.longest_wait * 1e6)),
     )
+
+
+def _check_own_keys(partner: Partner, party: Party, signing: Identity, decryption: Sequence[Identity]) -> None:
+    """Raises `ConfigError` when our own keys are not of the kind that the partner's profile demands."""
+    profile = PROFILES[partner.profile]
+    ways = profile.key_agreements or (names.RSA_OAEP,)
+    wanted = (
+        ("signing_key", profile.signatures, methods_of(signing.certificate)),
+        ("decryption_keys", ways, [way_to(i.certificate) for i in decryption]),
+    )
+    for field_, allowed, found in wanted:
+        if not set(allowed) & set(found):
+            short = allowed[0].rpartition("#")[2]
+            cause = f"no key for {short}, which {partner.profile} of as4.partner {partner.id} demands"
+            remedy = "let another as4.party, with keys of that kind, speak with this partner"
+            raise ConfigError(f"as4.party {party.id}", field_, cause, remedy)
 
 
 def _pmodes(

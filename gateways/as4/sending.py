@@ -266,7 +266,7 @@ class Sender:
             proof = judge_answer(wire.message, pmode, trust, response.status, response.content_type, response.body)
         except RemoteError as error:
             neighbour = self._partners().of(pmode)
-            if neighbour.partner.answers_duplicates == "error" and delivery.attempts > 1 and _is_duplicate(error):
+            if neighbour.partner.answers_duplicates == "error" and delivery.attempts > 1 and is_duplicate(error):
                 receipt = self._receipt(delivery, wire, response.body)
                 return Outcome(receipt=receipt, note={"cause": _HAVE_IT}, spent=spent)
             return _refused(error, wait, spent)
@@ -302,7 +302,7 @@ def _is_rewritten(media_type: str) -> bool:
     return kind.startswith("text/") or kind.endswith(("+xml", "/xml"))
 
 
-def _is_duplicate(error: RemoteError) -> bool:
+def is_duplicate(error: RemoteError) -> bool:
     """Whether a signed error says nothing but that they have this message already."""
     return error.authenticated and all(
         e.code == "EBMS:4001" or (e.code == "EBMS:0004" and "already" in f"{e.description} {e.detail}".lower())

@@ -14,7 +14,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from accesspoint.profiles import ALGORITHMS
+from accesspoint.ebms import Typed
+from accesspoint.profiles import ALGORITHMS, PROFILES
 from core import limits
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
@@ -53,16 +54,17 @@ class ServiceName(_Document):
     type: Value | None = None
 
 
-def _demand_type(name: PartyIdentifier | ServiceName) -> None:
-    if name.type is None and ":" not in name.value:
-        raise ValueError(f"{name.value!r} has no type and is no URI: give its type, or say untyped_names: true")
-
-
 class Agreement(_Document):
-    """An ``AgreementRef``."""
+    """An ``AgreementRef``; without a type the value must be a URI [ebMS3 §5.2.2.7]."""
 
     value: Value
     type: Value | None = None
+
+
+def demand_type(name: PartyIdentifier | ServiceName | Agreement) -> None:
+    """Raises `ValueError` for a name whose kind nobody can know."""
+    if not Typed(name.value, name.type).is_named:
+        raise ValueError(f"{name.value!r} has no type and is no URI: give its type, or say untyped_names: true")
 
 
 class Party(_Document):
@@ -170,10 +172,16 @@ class Partner(_Document):
             raise ValueError("anchors need signing_subject: else anyone under the authority could sign as this partner")
         if self.profile.endswith("four-corner") and self.four_corner is None:
             raise ValueError("the four-corner profile needs four_corner with original_sender and final_recipient")
+        try:
+            PROFILES[self.profile].accepting(ALGORITHMS[name] for name in self.also_accept)
+        except ValueError as error:
+            raise ValueError(f"also_accept: {error}") from None
+        if not self.agreement and any(exchange.pmode for exchange in self.exchanges):
+            raise ValueError("exchanges: pmode is said within the agreement's reference: give agreement too")
         if not self.untyped_names:
-            _demand_type(self.party_id)
-            for exchange in self.exchanges:
-                _demand_type(exchange.service)
+            for name in (self.party_id, self.agreement, *(exchange.service for exchange in self.exchanges)):
+                if name is not None:
+                    demand_type(name)
         return self
 
 
