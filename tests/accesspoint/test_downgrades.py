@@ -103,9 +103,12 @@ class Hospital:
 @pytest.mark.parametrize("payloads", [0, 1, 2])
 @pytest.mark.parametrize("name", PROFILES)
 def test_what_is_agreed_is_taken(name, payloads):
-    """Under each profile, with payloads and without."""
-    hospital = Hospital(PROFILES[name][0])
-    assert hospital.take(*sent(name, payloads)).message.action == "deliver"
+    """Under each profile, with payloads and without; and it is told by which algorithms it came."""
+    profile = PROFILES[name][0]
+    hospital = Hospital(profile)
+    said = hospital.take(*sent(name, payloads))
+    way = {"key transport": (profile.key_agreements or profile.key_transports)[0]} if payloads else {}
+    assert (said.message.action, said.algorithms) == ("deliver", {"signature": profile.signatures[0], **way})
     assert [bytes(one.octets) for one in hospital.taken] == [TEXT] * payloads
 
 
