@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,19 +48,45 @@ class CopiedEstate(Estate):
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def templates(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Homes whose keys are copied, by profile; made when they are first asked for."""
+
+    @functools.cache
+    def of(profile: str) -> Path:
+        root = tmp_path_factory.mktemp("template")
+        Estate(root, profile=profile).make()
+        return root
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def template(templates: Callable[[str], Path]) -> Path:
     """Homes whose keys are copied."""
-    root = tmp_path_factory.mktemp("template")
-    Estate(root).make()
-    return root
+    return templates("edelivery-1.15")
+
+
+MakeEstate = Callable[[str], CopiedEstate]
 
 
 @pytest.fixture
-def estate(tmp_path: Path, template: Path) -> CopiedEstate:
+def make_estate(tmp_path: Path, templates: Callable[[str], Path]) -> MakeEstate:
+    """Makes two organisations under a profile, with SQLite ledgers; nothing runs."""
+
+    def make(profile: str) -> CopiedEstate:
+        made = CopiedEstate(
+            tmp_path / profile, retry_first=0.05, retry_longest=0.1, profile=profile, template=templates(profile)
+        )
+        made.make()
+        return made
+
+    return make
+
+
+@pytest.fixture
+def estate(make_estate: MakeEstate) -> CopiedEstate:
     """Two organisations with SQLite ledgers; nothing runs."""
-    made = CopiedEstate(tmp_path / "estate", retry_first=0.05, retry_longest=0.1, template=template)
-    made.make()
-    return made
+    return make_estate("edelivery-1.15")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

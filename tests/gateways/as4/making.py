@@ -18,7 +18,7 @@ from cryptography import x509
 from accesspoint import ebms, names, outbound
 from accesspoint.compression import compress
 from accesspoint.pmode import PMode
-from accesspoint.profiles import EDELIVERY_1_15
+from accesspoint.profiles import PROFILES
 from accesspoint.tokens import KeyReference, candidates
 from accesspoint.wss import Trust
 from conformance.estate import ACTION, FILES, INTEGRATION, PARTY_TYPE, SERVICE, SERVICE_TYPE, TYPE, Estate
@@ -151,7 +151,7 @@ class OtherSender:
         self.pmode = PMode(
             "test",
             "hospital",
-            EDELIVERY_1_15,
+            PROFILES[estate.profile],
             ebms.Party(ebms.Typed(estate.municipality.authority, PARTY_TYPE), names.INITIATOR),
             ebms.Party(ebms.Typed(estate.hospital.authority, PARTY_TYPE), names.RESPONDER),
             ebms.Typed(SERVICE, SERVICE_TYPE),

@@ -20,7 +20,7 @@ from sqlalchemy import Table
 from accesspoint import outbound
 from accesspoint.errors import RemoteError, ReportedError
 from accesspoint.inbound import Accepted, Receiver
-from accesspoint.profiles import EDELIVERY_1_15
+from accesspoint.profiles import PROFILES
 from accesspoint.receipts import receipt_xml
 from accesspoint.references import Reference
 from accesspoint.signals import signed_signal
@@ -332,7 +332,7 @@ class Peer:
             message_id=message_id or "signal-1@hospital.example",
             timestamp=SystemClock().now(),
             reference=reference,
-            profile=EDELIVERY_1_15,
+            profile=PROFILES[self.estate.profile],
             certificate=by.certificate,
             form="binary-security-token",
             sign=sign_with(by),

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from accesspoint.errors import CATALOGUE
-from conformance.estate import FILES, INTEGRATION, SERVICE, SERVICE_TYPE, Estate
-from conformance.pki import write
+from conformance.estate import FILES, INTEGRATION, PARTY_TYPE, SERVICE, SERVICE_TYPE, Estate
+from conformance.pki import Identity, Kind, Use, write
 from core.config import Configuration, Problem
 from gateways.as4 import checks
 from gateways.as4.settings import Partner
@@ -149,34 +147,101 @@ def test_a_weak_key_is_refused_before_the_first_message(estate: Estate):
     assert all("an RSA key of 1024 bits; at least 2048" in problem for problem in found)
 
 
-def test_an_encryption_certificate_is_an_rsa_one(estate: Estate):
-    """This profile wraps keys with RSA-OAEP; a signing certificate may be of another kind."""
-    write(_home(estate) / "config" / "certificates" / "curve.pem", _curve())
-    edit(
-        _home(estate),
-        "as4.yaml",
-        "as4.partner",
-        signing_certificates=["certificates/curve.pem"],
-        encryption_certificate="certificates/curve.pem",
-    )
-    _one(_home(estate), "encryption_certificate", "is no RSA certificate; this profile wraps keys with RSA-OAEP")
+def _put(home: Path, name: str, identity: Identity) -> str:
+    """A certificate beside the documents; gives its name in them."""
+    write(home / "config" / "certificates" / f"{name}.pem", identity.certificate_pem())
+    return f"certificates/{name}.pem"
 
 
-def _curve() -> bytes:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Demo Curve")])
-    at = authority().at
-    return (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(at - timedelta(days=1))
-        .not_valid_after(at + timedelta(days=1))
-        .sign(key, hashes.SHA256())
-        .public_bytes(serialization.Encoding.PEM)
-    )
+ENCRYPTION, SIGNING = "encryption_certificate", "signing_certificates"
+UNFIT: list[tuple[str, str, Kind, str]] = [
+    ("edelivery-1.15", ENCRYPTION, "x25519", "rsa-oaep"),
+    ("edelivery-1.15", ENCRYPTION, "p256", "rsa-oaep"),
+    ("edelivery-1.15", ENCRYPTION, "ed25519", "rsa-oaep"),
+    ("edelivery-1.15", SIGNING, "ed25519", "rsa-sha256"),
+    ("edelivery-1.15", SIGNING, "p256", "rsa-sha256"),
+    ("edelivery-1.15", SIGNING, "x25519", "rsa-sha256"),
+    ("edelivery-2.0", ENCRYPTION, "rsa", "x25519"),
+    ("edelivery-2.0", ENCRYPTION, "p256", "x25519"),
+    ("edelivery-2.0", ENCRYPTION, "ed25519", "x25519"),
+    ("edelivery-2.0", SIGNING, "rsa", "eddsa-ed25519"),
+    ("edelivery-2.0", SIGNING, "p256", "eddsa-ed25519"),
+    ("edelivery-2.0", SIGNING, "x25519", "eddsa-ed25519"),
+    ("edelivery-2.0-ec", ENCRYPTION, "rsa", "ECDH-ES"),
+    ("edelivery-2.0-ec", ENCRYPTION, "x25519", "ECDH-ES"),
+    ("edelivery-2.0-ec", ENCRYPTION, "ed25519", "ECDH-ES"),
+    ("edelivery-2.0-ec", SIGNING, "rsa", "ecdsa-sha256"),
+    ("edelivery-2.0-ec", SIGNING, "ed25519", "ecdsa-sha256"),
+    ("edelivery-2.0-ec", SIGNING, "x25519", "ecdsa-sha256"),
+]
+FIT: dict[str, tuple[Kind, Kind]] = {
+    "edelivery-1.15": ("rsa", "rsa"),
+    "edelivery-2.0": ("ed25519", "x25519"),
+    "edelivery-2.0-ec": ("p256", "p256"),
+}
+"""What partners sign with and are encrypted for, by profile."""
+
+
+def _agree(home: Path, profile: str, signing: Identity, encryption: Identity, **fields: Any) -> None:
+    certificates = {SIGNING: [_put(home, "signs", signing)], ENCRYPTION: _put(home, "decrypts", encryption)}
+    edit(home, "as4.yaml", "as4.partner", profile=profile, **certificates, **fields)
+
+
+@pytest.mark.parametrize("profile", FIT)
+def test_a_partners_certificates_are_of_the_profiles_kind(estate: Estate, profile: str):
+    """Nothing is wrong with them then."""
+    signing, encryption = FIT[profile]
+    _agree(_home(estate), profile, _made("signing", signing), _made("encryption", encryption))
+    assert configuration(_home(estate)).all("as4.partner")["hospital"].profile == profile
+
+
+@pytest.mark.parametrize(("profile", "field", "kind", "wanted"), UNFIT)
+def test_a_certificate_of_another_kind_is_found_before_the_first_message(
+    estate: Estate, profile: str, field: str, kind: Kind, wanted: str
+):
+    """The field, what its key is not for, and the profile that demands it."""
+    signing, encryption = FIT[profile]
+    if field == SIGNING:
+        signing = kind
+    else:
+        encryption = kind
+    _agree(_home(estate), profile, _made("signing", signing), _made("encryption", encryption))
+    where = f"{field}.0" if field == SIGNING else field
+    _one(_home(estate), where, f"has no key for {wanted}, which {profile} demands")
+
+
+@cache
+def _made(use: Use, kind: Kind) -> Identity:
+    """A certificate with a key of that kind."""
+    return authority().issue(f"Demo {use} {kind}", use, kind=kind)
+
+
+def test_a_signature_that_is_also_accepted_fits(estate: Estate):
+    """Whoever may sign otherwise has another key for it."""
+    signing, encryption = _made("signing", "ed25519"), _made("encryption", "rsa")
+    _agree(_home(estate), "edelivery-1.15", signing, encryption, also_accept=["eddsa-ed25519"])
+    assert configuration(_home(estate)).all("as4.partner")["hospital"].also_accept == ("eddsa-ed25519",)
+
+
+def test_a_weak_curve_or_one_without_a_name_is_found(estate: Estate):
+    """One is too short for anything, nothing can be encrypted for the other."""
+    weak = authority().issue("Demo Weak", "signing", key=ec.generate_private_key(ec.SECP224R1()))
+    nameless = authority().issue("Demo Nameless", "encryption", key=ec.generate_private_key(ec.SECP256K1()))
+    _agree(_home(estate), "edelivery-2.0-ec", weak, nameless)
+    found = {problem.partition(": ")[2] for problem in _problems(_home(estate))}
+    assert found == {
+        "encryption_certificate: has no key for ECDH-ES, which edelivery-2.0-ec demands",
+        "signing_certificates.0: a curve of 224 bits; at least 256 are demanded",
+    }
+
+
+def test_our_own_name_needs_a_type_where_the_partner_writes_proper_names(estate: Estate):
+    """What they would have to write to reach us would be refused."""
+    edit(_home(estate), "as4.yaml", "as4.party", party_id={"value": "demo-municipality"})
+    cause = "party_id of as4.party municipality: 'demo-municipality' has no type and is no URI: give its type"
+    _one(_home(estate), "party", cause)
+    edit(_home(estate), "as4.yaml", "as4.partner", untyped_names=True)
+    assert configuration(_home(estate)).all("as4.partner")["hospital"].untyped_names
 
 
 def test_revocation_lists_are_read_when_they_are_configured(estate: Estate):
@@ -211,6 +276,31 @@ def test_two_partners_cannot_share_an_identifier(estate: Estate):
     _one(
         _home(estate), "party_id", "is the same as that of as4.partner hospital", "put both exchanges into one partner"
     )
+
+
+def test_the_same_two_names_are_one_pair_whatever_our_party_is_called(estate: Estate):
+    """Two parties of one PartyId may speak with different partners, but not with the same one."""
+    _add(_home(estate), "as4.yaml", "as4.party", id="municipality-2")
+    _add(_home(estate), "as4.yaml", "as4.partner", id="hospital-2", party="municipality-2")
+    _one(_home(estate), "party_id", "is the same as that of as4.partner hospital")
+    _change_last(_home(estate), party_id={"value": "urn:demo:clinic"})
+    assert set(configuration(_home(estate)).all("as4.partner")) == {"hospital", "hospital-2"}
+    _change_last(_home(estate), party_id={"value": "demo-hospital", "type": PARTY_TYPE}, party="municipality")
+    _one(_home(estate), "party_id", "is the same as that of as4.partner hospital")
+
+
+def test_one_partner_may_speak_with_two_of_our_names(estate: Estate):
+    """Their messages say to whom they are."""
+    _add(_home(estate), "as4.yaml", "as4.party", id="municipality-2", party_id={"value": "urn:demo:second"})
+    _add(_home(estate), "as4.yaml", "as4.partner", id="hospital-2", party="municipality-2")
+    assert set(configuration(_home(estate)).all("as4.partner")) == {"hospital", "hospital-2"}
+
+
+def _change_last(home: Path, **fields: Any) -> None:
+    """Change fields of the last document of as4.yaml."""
+    path = home / "config" / "as4.yaml"
+    *documents, last = yaml.safe_load_all(path.read_text())
+    path.write_text(yaml.safe_dump_all([*documents, {**last, **fields}], sort_keys=False))
 
 
 def test_the_same_identifier_under_another_type_is_another_partner(estate: Estate):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -105,6 +106,18 @@ def test_the_header_comes_from_the_agreement_and_nothing_in_it_from_the_parcel_b
     )
     assert message.conversation_id == "0" * 32
     assert (message.ref_to_message_id, message.properties, message.parts) == (None, (), ())
+
+
+def test_the_name_of_the_pmode_is_said_within_the_agreement():
+    """As it was agreed and not our own id; not at all where no name or no agreement is."""
+    agreed = replace(PMODE, agreement=ebms.Typed("urn:demo:agreement"), name="homecare-1")
+    for pmode, said in (
+        (agreed, "homecare-1"),
+        (replace(agreed, name=""), None),
+        (replace(agreed, agreement=None), None),
+    ):
+        message = mapping.user_message(_parcel(), _partner(), pmode, "m", NOW)
+        assert (message.agreement, message.pmode) == (pmode.agreement, said)
 
 
 def test_a_dialogue_keeps_together():

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils, x25519
 
 from accesspoint import ebms, names
 from accesspoint.errors import EbmsError
+from accesspoint.profiles import EDELIVERY_1_15, PROFILES
 from accesspoint.tokens import KeyReference
 from conformance.estate import ACTION, FILES, INTEGRATION, PARTY_TYPE, SERVICE, SERVICE_TYPE, Estate
-from conformance.pki import Authority, write
+from conformance.pki import Authority, Kind, Use, write
 from core.clock import DAY, MINUTE, FrozenClock, from_datetime
 from core.errors import ConfigError, Fatal
 from core.schedule import RetryPlan
@@ -104,6 +105,39 @@ def test_an_agreement_may_name_business_roles(estate: Estate):
         assert (pmode.us.role, pmode.them.role) == ("urn:demo:buyer", "urn:demo:seller")
         assert pmode.agreement == ebms.Typed("a-1", "urn:demo:agreements")
     assert neighbour.retry == RetryPlan(3, 500_000, 2_000_000)
+
+
+def test_what_a_partner_does_otherwise_is_in_its_pmodes(estate: Estate):
+    """Further algorithms are accepted and never sent; names without a type, and what both sides call an exchange."""
+    service = {"value": "homecare"}
+    exchanges = [
+        {"integration": INTEGRATION, "service": service, "action": "a", "pmode": "homecare-1"},
+        {"integration": FILES, "service": dict(service), "action": "b"},
+    ]
+    agreement = {"value": "agreement"}
+    _edit(
+        estate,
+        also_accept=["rsa-sha512", "rsa-oaep-mgf1p"],
+        untyped_names=True,
+        exchanges=exchanges,
+        agreement=agreement,
+    )
+    neighbour = _hospital(estate)
+    assert neighbour.profile == EDELIVERY_1_15
+    for pmode in neighbour.pmodes:
+        assert pmode.profile.signatures == (names.RSA_SHA256, names.RSA_SHA512)
+        assert pmode.profile.key_transports == (names.RSA_OAEP, names.RSA_OAEP_MGF1P)
+        assert (
+            replace(pmode.profile, signatures=(names.RSA_SHA256,), key_transports=(names.RSA_OAEP,)) == EDELIVERY_1_15
+        )
+        assert pmode.untyped_names and pmode.service == ebms.Typed("homecare")
+    assert [p.name for p in neighbour.pmodes] == ["homecare-1", "homecare-1", "", ""]
+
+
+def test_what_is_left_out_is_as_the_specification_says(estate: Estate):
+    """Nothing more is accepted than the profile's own, names have types, and a P-Mode has no name."""
+    for pmode in _hospital(estate).pmodes:
+        assert (pmode.profile, pmode.untyped_names, pmode.name) == (EDELIVERY_1_15, False, "")
 
 
 def test_a_configured_value_keeps_its_type():
@@ -293,6 +327,98 @@ def test_a_signature_is_rsa_sha256_with_the_named_key(estate: Estate):
     key = identity.certificate.public_key()
     assert isinstance(key, rsa.RSAPublicKey)
     key.verify(signer(identity)(b"octets"), b"octets", padding.PKCS1v15(), hashes.SHA256())
+
+
+def _own(estate: Estate, name: str, use: Use, kind: Kind) -> str:
+    """A key of ours of that kind; gives its name."""
+    made = authority().issue(f"Demo Municipality {name}", use, kind=kind)
+    write(estate.municipality.home / "keys" / f"{name}.pem", made.key_pem() + made.chain_pem(), secret=True)
+    return name
+
+
+def _their(estate: Estate, name: str, use: Use, kind: Kind) -> str:
+    """A certificate of theirs of that kind; gives its path."""
+    made = authority().issue(f"Demo Hospital {name}", use, kind=kind)
+    write(estate.municipality.home / "config" / "certificates" / f"{name}.pem", made.certificate_pem())
+    return f"certificates/{name}.pem"
+
+
+KINDS: dict[str, tuple[Kind, Kind]] = {"edelivery-2.0": ("ed25519", "x25519"), "edelivery-2.0-ec": ("p256", "p256")}
+
+
+def _moved(estate: Estate, profile: str) -> None:
+    """The municipality's files under another profile, with keys of its kinds on both sides."""
+    signing, encryption = KINDS[profile]
+    _edit(
+        estate,
+        profile=profile,
+        signing_certificates=[_their(estate, "theirs-signing", "signing", signing)],
+        encryption_certificate=_their(estate, "theirs-decryption", "encryption", encryption),
+    )
+    edit(
+        estate.municipality.home,
+        "as4.yaml",
+        "as4.party",
+        signing_key=_own(estate, "own-signing", "signing", signing),
+        decryption_keys=[_own(estate, "own-decryption", "encryption", encryption)],
+    )
+
+
+@pytest.mark.parametrize("profile", KINDS)
+def test_a_signature_under_the_newer_profiles_is_as_xml_signature_writes_it(estate: Estate, profile: str):
+    """Sixty-four octets that verify with the certificate partners have: Ed25519 as it is, ECDSA as r and s."""
+    _moved(estate, profile)
+    partners = _built(estate)
+    neighbour = partners.by_id["hospital"]
+    assert neighbour.profile is PROFILES[profile]
+    value = signer(neighbour.signing)(b"octets")
+    assert len(value) == 64
+    key = neighbour.signing.certificate.public_key()
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        key.verify(value, b"octets")
+    else:
+        assert isinstance(key, ec.EllipticCurvePublicKey)
+        r, s = (int.from_bytes(half, "big") for half in (value[:32], value[32:]))
+        key.verify(utils.encode_dss_signature(r, s), b"octets", ec.ECDSA(hashes.SHA256()))
+    ((certificate, private),) = partners.decryption_keys(partners.pmodes()[0])
+    assert private.public_key() == certificate.public_key()
+    assert isinstance(private, x25519.X25519PrivateKey | ec.EllipticCurvePrivateKey)
+
+
+@pytest.mark.parametrize(
+    ("profile", "field", "kind", "wanted"),
+    [
+        ("edelivery-2.0", "signing_key", "rsa", "eddsa-ed25519"),
+        ("edelivery-2.0", "signing_key", "p256", "eddsa-ed25519"),
+        ("edelivery-2.0", "decryption_keys", "rsa", "x25519"),
+        ("edelivery-2.0-ec", "signing_key", "ed25519", "ecdsa-sha256"),
+        ("edelivery-2.0-ec", "decryption_keys", "x25519", "ECDH-ES"),
+        ("edelivery-1.15", "signing_key", "ed25519", "rsa-sha256"),
+        ("edelivery-1.15", "signing_key", "x25519", "rsa-sha256"),
+        ("edelivery-1.15", "decryption_keys", "p256", "rsa-oaep"),
+    ],
+)
+def test_our_own_key_of_another_kind_stops_the_build(estate: Estate, profile: str, field: str, kind: Kind, wanted: str):
+    """Party, field, what is missing, and which partner's profile demands it; the version before stays in force."""
+    if profile in KINDS:
+        _moved(estate, profile)
+    own = _own(estate, "odd", "signing" if field == "signing_key" else "encryption", kind)
+    value: object = own if field == "signing_key" else [own]
+    edit(estate.municipality.home, "as4.yaml", "as4.party", **{field: value})
+    with pytest.raises(ConfigError) as caught:
+        _built(estate)
+    assert (caught.value.file, caught.value.field) == ("as4.party municipality", field)
+    assert caught.value.cause == f"no key for {wanted}, which {profile} of as4.partner hospital demands"
+    assert "another as4.party" in caught.value.remedy
+
+
+def test_one_decryption_key_of_the_right_kind_is_enough(estate: Estate):
+    """Others may lie beside it, for other partners or from before."""
+    _moved(estate, "edelivery-2.0")
+    keys = [_own(estate, "odd", "encryption", "rsa"), "own-decryption"]
+    edit(estate.municipality.home, "as4.yaml", "as4.party", decryption_keys=keys)
+    partners = _built(estate)
+    assert len(partners.decryption_keys(partners.pmodes()[0])) == 2
 
 
 def test_a_missing_private_key_stops_the_build(estate: Estate):

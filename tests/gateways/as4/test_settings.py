@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from accesspoint import names
+from accesspoint.profiles import ALGORITHMS, PROFILES
 from core import limits
-from gateways.as4.settings import Listen, Partner, Party
+from gateways.as4.settings import Agreement, Listen, Partner, Party
 
 PARTY: dict[str, Any] = {
     "id": "municipality",
@@ -73,12 +75,93 @@ def test_the_four_corner_profile_needs_its_corners():
     assert Partner.model_validate({**four, "four_corner": CORNERS}).four_corner is not None
 
 
-def test_a_value_without_type_must_be_a_uri():
-    """A party or a service that is a plain word needs its type; a URI does not."""
-    assert "'demo-hospital' has no type" in _words(Partner, {**PARTNER, "party_id": {"value": "demo-hospital"}})[1]
-    exchange = {**PARTNER["exchanges"][0], "service": {"value": "homecare"}}
-    assert "'homecare' has no type" in _words(Partner, {**PARTNER, "exchanges": [exchange]})[1]
-    assert Partner.model_validate({**PARTNER, "party_id": {"value": "urn:demo:hospital"}}).party_id.type is None
+UNTYPED: list[tuple[str, dict[str, Any]]] = [
+    ("demo-hospital", {"party_id": {"value": "demo-hospital"}}),
+    ("0088:hospital", {"party_id": {"value": "0088:hospital"}}),
+    ("homecare", {"exchanges": [{**PARTNER["exchanges"][0], "service": {"value": "homecare"}}]}),
+    ("agreement 1", {"agreement": {"value": "agreement 1"}}),
+]
+
+
+@pytest.mark.parametrize(("name", "fields"), UNTYPED)
+def test_a_value_without_type_must_be_a_uri_unless_the_partner_writes_such_names(name: str, fields: dict[str, Any]):
+    """A party, a service or an agreement that is a plain word needs its type; the words say both ways out."""
+    words = _words(Partner, {**PARTNER, **fields})[1]
+    assert f"{name!r} has no type and is no URI: give its type, or say untyped_names: true" in words
+    allowed = Partner.model_validate({**PARTNER, **fields, "untyped_names": True})
+    assert name in (allowed.party_id.value, allowed.exchanges[0].service.value, getattr(allowed.agreement, "value", ""))
+
+
+def test_a_uri_needs_no_type():
+    """It says itself what kind of name it is."""
+    uri = {"value": "urn:demo:hospital"}
+    partner = Partner.model_validate({**PARTNER, "party_id": uri, "agreement": uri})
+    assert (partner.party_id.type, partner.agreement, partner.untyped_names) == (None, Agreement(**uri), False)
+
+
+@pytest.mark.parametrize("profile", ["edelivery-1.15", "edelivery-2.0", "edelivery-2.0-ec"])
+def test_a_partner_names_one_of_the_reviewed_profiles(profile: str):
+    """Under each of them nothing more needs to be said."""
+    assert Partner.model_validate({**PARTNER, "profile": profile}).profile == profile
+
+
+def test_a_profile_nobody_reviewed_is_answered_with_those_that_are_known():
+    """The field and all names."""
+    field, words = _words(Partner, {**PARTNER, "profile": "edelivery-2.1"})
+    assert field == "profile"
+    assert all(f"'{name}'" in words for name in PROFILES)
+
+
+def test_further_algorithms_are_named_shortly():
+    """Several, in the order given; none unless it is said."""
+    partner = Partner.model_validate({**PARTNER, "also_accept": ["rsa-sha384", "rsa-oaep-mgf1p", "mgf1sha1"]})
+    assert partner.also_accept == ("rsa-sha384", "rsa-oaep-mgf1p", "mgf1sha1")
+    assert Partner.model_validate(PARTNER).also_accept == ()
+    for name in ALGORITHMS:
+        assert Partner.model_validate({**PARTNER, "also_accept": [name]}).also_accept == (name,)
+
+
+@pytest.mark.parametrize("name", ["rsa-sha1", "rsa-1_5", "aes128-cbc", "kw-aes128", "RSA-SHA384", "", names.RSA_SHA384])
+def test_an_algorithm_that_cannot_be_agreed_is_answered_with_those_that_can(name: str):
+    """Broken ones have no name here, and a URI is not the name."""
+    field, words = _words(Partner, {**PARTNER, "also_accept": ["rsa-sha512", name]})
+    assert field == "also_accept.1"
+    assert f"{name!r} is not an algorithm that can be agreed; known: {', '.join(ALGORITHMS)}" in words
+
+
+def test_where_the_content_key_is_agreed_no_other_way_can_be_added():
+    """Else it could be had without the key agreement; a further signature is no such thing."""
+    two = {**PARTNER, "profile": "edelivery-2.0"}
+    for name in ("rsa-oaep", "mgf1sha256"):
+        words = _words(Partner, {**two, "also_accept": [name]})[1]
+        assert "also_accept: " in words and f"{name} has no place in edelivery-2.0" in words
+    assert Partner.model_validate({**two, "also_accept": ["ecdsa-sha256"]}).also_accept == ("ecdsa-sha256",)
+
+
+def test_the_name_of_a_pmode_needs_an_agreement():
+    """It is said inside the agreement's reference and nowhere else."""
+    named = {**PARTNER, "exchanges": [{**PARTNER["exchanges"][0], "pmode": "homecare-1"}]}
+    assert "exchanges: pmode is said within the agreement's reference" in _words(Partner, named)[1]
+    partner = Partner.model_validate({**named, "agreement": {"value": "urn:demo:agreement"}})
+    assert partner.exchanges[0].pmode == "homecare-1"
+    wrong = {**PARTNER, "exchanges": [{**PARTNER["exchanges"][0], "pmode": "two\nlines"}]}
+    assert _words(Partner, wrong)[0] == "exchanges.0.pmode"
+
+
+def test_an_answer_may_take_up_to_an_hour():
+    """And some time at all; left out, the limit for everybody holds."""
+    assert Partner.model_validate(PARTNER).answer_within is None
+    assert Partner.model_validate({**PARTNER, "answer_within": 3600}).answer_within == 3600
+    for wrong in (0, -1, 3601, "soon"):
+        assert _words(Partner, {**PARTNER, "answer_within": wrong})[0] == "answer_within"
+
+
+def test_a_repetition_is_answered_with_a_receipt_or_an_error():
+    """The receipt is what the specification demands, and what holds when nothing is said."""
+    assert Partner.model_validate(PARTNER).answers_duplicates == "receipt"
+    assert Partner.model_validate({**PARTNER, "answers_duplicates": "error"}).answers_duplicates == "error"
+    field, words = _words(Partner, {**PARTNER, "answers_duplicates": "nothing"})
+    assert field == "answers_duplicates" and "'receipt' or 'error'" in words
 
 
 @pytest.mark.parametrize(
