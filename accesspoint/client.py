@@ -16,7 +16,7 @@ import asyncio
 import errno
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -71,6 +71,9 @@ class Client:
             auto_decompress=False,
             trust_env=False,
             skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept"),
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=limits.CONNECT_TIMEOUT, sock_read=limits.READ_TIMEOUT
+            ),
         )
 
     async def post(
@@ -117,31 +120,76 @@ class Client:
                     bytes(answer),
                     _seconds(response.headers.get("Retry-After", "")),
                 )
-        except aiohttp.ClientConnectorCertificateError as error:
-            raise Unreachable("tls", f"the server's certificate is not trusted: {error.certificate_error}") from None
-        except aiohttp.ClientSSLError as error:
-            raise Unreachable("tls", str(error)) from None
-        except aiohttp.ClientConnectorError as error:
-            if isinstance(error.os_error, ConnectionResetError):  # a port that is closed refuses, it does not reset
-                raise Unreachable("tls", "the server ended the handshake") from None
-            raise Unreachable("connect", str(error.os_error)) from None
-        except aiohttp.ServerDisconnectedError:
-            raise Unreachable("closed", "the connection was closed before an answer", stale=True) from None
-        except aiohttp.ConnectionTimeoutError:
-            raise Unreachable("connect", "no connection in time") from None
-        except TimeoutError:
-            raise Unreachable("timeout", "no answer in time") from None
         except (aiohttp.ClientError, OSError, ssl.SSLError) as error:
             if isinstance(octets, _Paced) and octets.fault:
                 raise octets.fault from None
-            if isinstance(error.__cause__, ssl.SSLError):  # since TLS 1.3 a client certificate is refused this late
-                raise Unreachable("tls", str(error.__cause__)) from None
-            gone = isinstance(error, ConnectionResetError | BrokenPipeError) or getattr(error, "errno", 0) in _GONE
-            raise Unreachable("send", f"{type(error).__name__}: {error}", stale=gone and not answered) from None
+            raise _unreachable(error, answered=answered) from None
+
+    @asynccontextmanager
+    async def fetch(
+        self, url: str, content_type: str, body: bytes, *, tls: ssl.SSLContext | None
+    ) -> AsyncIterator[Fetched]:
+        """POST a signal and read a long answer as it comes. Raises `Unreachable`, also from `Fetched.chunks`."""
+        headers = {"Content-Type": content_type, "Content-Length": str(len(body))}
+        try:
+            async with self._session.post(
+                url, data=body, headers=headers, ssl=tls if tls is not None else True, allow_redirects=False
+            ) as response:
+                yield Fetched(response)
+        except (aiohttp.ClientError, OSError, ssl.SSLError) as error:
+            raise _unreachable(error, answered=False) from None
 
     async def close(self) -> None:
         """Close all connections."""
         await self._session.close()
+
+
+class Fetched:
+    """A long answer as it comes; what `gateways` read as they read a request."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.status = response.status
+        self.content_type = response.headers.get("Content-Type", "")
+        self.content_length = response.content_length
+        self.peer = response.url.host or ""
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The octets. Raises `Unreachable` for a pace below `limits.MINIMUM_RATE`, and when they end too early."""
+        loop, waited, received = asyncio.get_running_loop(), 0.0, 0
+        asked = loop.time()
+        try:
+            async for chunk in self._response.content.iter_any():
+                received += len(chunk)
+                waited += loop.time() - asked
+                if waited > limits.READ_TIMEOUT and received / waited < limits.MINIMUM_RATE:
+                    raise Unreachable("answer", f"slower than {limits.MINIMUM_RATE} octets a second")
+                yield chunk
+                asked = loop.time()
+        except (aiohttp.ClientError, OSError, ssl.SSLError) as error:
+            raise _unreachable(error, answered=True) from None
+
+
+def _unreachable(error: Exception, *, answered: bool) -> Unreachable:
+    """What the library says, in one class with a safe word."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return Unreachable("tls", f"the server's certificate is not trusted: {error.certificate_error}")
+    if isinstance(error, aiohttp.ClientSSLError):
+        return Unreachable("tls", str(error))
+    if isinstance(error, aiohttp.ClientConnectorError):
+        if isinstance(error.os_error, ConnectionResetError):  # a port that is closed refuses, it does not reset
+            return Unreachable("tls", "the server ended the handshake")
+        return Unreachable("connect", str(error.os_error))
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return Unreachable("closed", "the connection was closed before an answer", stale=True)
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return Unreachable("connect", "no connection in time")
+    if isinstance(error, TimeoutError):
+        return Unreachable("timeout", "no answer in time")
+    if isinstance(error.__cause__, ssl.SSLError):  # since TLS 1.3 a client certificate is refused this late
+        return Unreachable("tls", str(error.__cause__))
+    gone = isinstance(error, ConnectionResetError | BrokenPipeError) or getattr(error, "errno", 0) in _GONE
+    return Unreachable("send", f"{type(error).__name__}: {error}", stale=gone and not answered)
 
 
 class _Paced:

@@ -221,6 +221,11 @@ class Receiver:
         self.pmode: PMode | None = None
         self.envelope: Envelope | None = None
 
+    @property
+    def root(self) -> bytes:
+        """The SOAP part as it came: what a signal is kept as."""
+        return bytes(self._root_octets)
+
     # -- octets
 
     def feed(self, octets: bytes) -> None:

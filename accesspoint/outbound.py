@@ -50,7 +50,7 @@ from accesspoint.names import COMPRESSION_TYPE, GZIP, MIME_TYPE, RSA_OAEP
 from accesspoint.pmode import PMode
 from accesspoint.receipts import match_receipt, parse_errors, parse_receipt
 from accesspoint.references import Reference, Transform
-from accesspoint.soap import parse_envelope
+from accesspoint.soap import Envelope, parse_envelope
 from accesspoint.wss import Trust, attachment_reference, local_references, security_xml, signed_info, verify
 from accesspoint.xmlenc import IV, TAG, PartEncryptor, encryption_xml, way_to, wrap_key
 
@@ -290,6 +290,16 @@ def judge_answer(
         ) from None
     if not isinstance(said, Signal):
         raise EbmsError(INVALID_RECEIPT, field="answer", cause="a user message instead of a receipt")
+    return judge_signal(message, pmode, trust, envelope, said, envelope_octets)
+
+
+def judge_signal(
+    message: Message, pmode: PMode, trust: Trust, envelope: Envelope, said: Signal, octets: bytes
+) -> Acknowledged:
+    """What a signal proves about a sent message, whether it answers the request or comes later on its own.
+
+    ``octets`` are the envelope's, to be kept as evidence. Raises as `judge_answer` does.
+    """
     if said.errors:
         errors = parse_errors(said)
         try:
@@ -309,7 +319,7 @@ def judge_answer(
             INVALID_RECEIPT, field=f"receipt {error.field}", cause=error.cause, remedy=error.remedy
         ) from None
     match_receipt(message.references, parse_receipt(said))
-    return Acknowledged(said.message_id, said.timestamp, envelope_octets, verified.certificate)
+    return Acknowledged(said.message_id, said.timestamp, octets, verified.certificate)
 
 
 def _root_of(content_type: str, octets: bytes, status: int) -> bytes:

@@ -60,6 +60,8 @@ class PMode:
     integration: str = ""
     untyped_names: bool = False
     """Their names may have no type and be no URI: some products write them so, against the specification."""
+    pulled: bool = False
+    """The receiver pulls; nothing is pushed under it."""
     name: str = ""
     """What both sides call this P-Mode in ``AgreementRef/@pmode``; "" when they do not."""
 

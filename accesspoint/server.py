@@ -34,12 +34,14 @@ SOAP_TYPE: Final = "application/soap+xml; charset=UTF-8"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What goes back: an HTTP status, a media type and the octets."""
+    """What goes back: an HTTP status, a media type and the octets, or a ``stream`` of ``length`` octets where they are many."""
 
     status: int = 200
     body: bytes = b""
     content_type: str = SOAP_TYPE
     headers: dict[str, str] = field(default_factory=dict)
+    stream: AsyncIterator[bytes] | None = None
+    length: int = 0
 
 
 class Incoming:
@@ -159,6 +161,8 @@ class Server:
             return web.Response(status=500, text="Internal error; the operator has been told.\n")
         await incoming.drain()
         headers = dict(answer.headers)
+        if answer.stream is not None:
+            return await _streamed(request, answer, headers)
         if answer.body:
             headers["Content-Type"] = answer.content_type
         return web.Response(status=answer.status, body=answer.body or None, headers=headers)
@@ -195,6 +199,24 @@ class Server:
                 await self._idle.wait()
         if self._runner:
             await self._runner.cleanup()
+
+
+async def _streamed(request: web.BaseRequest, answer: Answer, headers: dict[str, str]) -> web.StreamResponse:
+    """A long answer, piece by piece. One that breaks off ends the connection, so that nobody takes it for whole."""
+    assert answer.stream is not None
+    response = web.StreamResponse(status=answer.status, headers={**headers, "Content-Type": answer.content_type})
+    response.content_length = answer.length
+    await response.prepare(request)
+    try:
+        async for piece in answer.stream:
+            async with asyncio.timeout(limits.READ_TIMEOUT):
+                await response.write(piece)
+        await response.write_eof()
+    except BaseException:  # whatever it was, half a message must not look like one
+        if request.transport is not None:
+            request.transport.abort()
+        raise
+    return response
 
 
 def server_context(chain_file: str, key_file: str, client_ca: str | None, *, demand_client: bool) -> ssl.SSLContext:

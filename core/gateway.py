@@ -21,6 +21,7 @@ from core.clock import Clock, Micros
 from core.config import Configuration, Problem
 from core.delivery import Delivery, Frozen
 from core.errors import ConfigError
+from core.local import Operation
 from core.parcel import Acceptance, Item, Key, Parcel, Payload
 from core.receipt import Receipt
 from core.schedule import RetryPlan
@@ -115,6 +116,15 @@ class Listens(Protocol):
         ...
 
 
+@runtime_checkable
+class Operated(Protocol):
+    """A gateway that people can also ask for something themselves. Leave it out where there is nothing to ask."""
+
+    def operations(self) -> Mapping[str, Operation]:
+        """What can be asked through the node's local socket, by short name; the command line says ``gateway.name``."""
+        ...
+
+
 class Sink(Protocol):
     """Takes one payload's octets. Not thread-safe; may be used from a worker thread."""
 
@@ -206,8 +216,15 @@ class Kernel(Protocol):
         """The delivery that a receipt speaks of, by any name it was ever frozen under."""
         ...
 
-    async def pull(self, system: str, *, limit: int, wait: Micros) -> Sequence[Lease]:
-        """Lend deliveries to a pulling system, waiting up to ``wait`` for the first. Then `ack`, `nack`, `extend` or `reject`."""
+    async def carried(self, delivery_id: str) -> tuple[Delivery, Parcel] | None:
+        """A delivery and what it carries: for evidence that comes on its own."""
+        ...
+
+    async def pull(self, system: str, *, limit: int, wait: Micros, integrations: Sequence[str] = ()) -> Sequence[Lease]:
+        """Lend deliveries to a pulling system, waiting up to ``wait`` for the first. Then `ack`, `nack`, `extend` or `reject`.
+
+        ``integrations`` narrows it down to some; none named means all.
+        """
         ...
 
     async def ack(self, lease: Lease) -> None:

@@ -20,6 +20,8 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from sqlalchemy import Connection
+
 from core import commands, limits, log
 from core.clock import SECOND, Micros
 from core.commands import Answer, Freeze, Settlement, SettlementResult, Work
@@ -247,6 +249,10 @@ class NodeKernel:
         """The delivery an outside name belongs to."""
         return await self._runtime.read(queue.by_outside_id, outside_id)
 
+    async def carried(self, delivery_id: str) -> tuple[Delivery, Parcel] | None:
+        """A delivery and what it carries."""
+        return await self._runtime.read(_carried, delivery_id)
+
     async def settle(self, receipt: Receipt, *, key: Key | None = None, answer: bytes | None = None) -> Acceptance:
         """Record evidence and move its delivery; under a key it counts once."""
         settlement = Settlement(queue.of_receipt(receipt), {"level": receipt.level.value}, key, answer or b"")
@@ -257,12 +263,12 @@ class NodeKernel:
 
     # -- pulling
 
-    async def pull(self, system: str, *, limit: int, wait: Micros) -> Sequence[Lease]:
+    async def pull(self, system: str, *, limit: int, wait: Micros, integrations: Sequence[str] = ()) -> Sequence[Lease]:
         """Lend deliveries to a pulling system, waiting up to ``wait`` for the first."""
         deadline = self.clock.now() + wait
         while True:
             now = self.clock.now()
-            claim = PullClaim(system, min(limit, limits.CLAIM_BATCH), now, now + limits.LEASE)
+            claim = PullClaim(system, min(limit, limits.CLAIM_BATCH), now, now + limits.LEASE, tuple(integrations))
             work: Work = await self._runtime.do(commands.PULL, claim)
             if work.deliveries or now >= deadline:
                 return [Lease(d, work.parcels[d.parcel_id], claim.until) for d in work.deliveries]
@@ -343,6 +349,11 @@ class NodeKernel:
             facts = {"gateway": self._gateway, "code": code, "reference": reference, **facts}
             entry = Entry(refusal_id(reference), now, "refused", facts)
             self._runtime.writer.submit(commands.NOTE, entry)
+
+
+def _carried(connection: Connection, delivery_id: str) -> tuple[Delivery, Parcel] | None:
+    found = queue.get(connection, delivery_id)
+    return (found, parcels.load(connection, found.parcel_id)) if found is not None else None
 
 
 def refusal_id(reference: str) -> str:

@@ -26,13 +26,13 @@ from core.clock import DAY, MINUTE, SECOND, Clock, from_datetime
 from core.config import Configuration
 from core.dispatcher import Dispatcher
 from core.errors import ConfigError, Fatal, Overloaded, StafetError, UsageError
-from core.gateway import Gateway, Listens
+from core.gateway import Gateway, Listens, Operated
 from core.health import HealthServer
 from core.kernel import Mailroom, NodeKernel
 from core.ledger import alarms, deliveries, parcels, versions
 from core.ledger.alarms import Alarm
 from core.ledger.tables import node as node_table
-from core.local import LocalServer
+from core.local import LocalServer, Operation
 from core.operations import Operations
 from core.parcel import new_id
 from core.runtime import Catalogue, Runtime, chain_prefix
@@ -87,9 +87,7 @@ class Node:
             tasks.append(asyncio.create_task(self.mail.run(), name="mailroom"))
             for name, every, work in self._chores():
                 tasks.append(asyncio.create_task(self._repeat(every, work), name=name))
-            local = LocalServer(
-                self.settings.socket_path, Operations(runtime, self._kernel("local"), self.follow).table()
-            )
+            local = LocalServer(self.settings.socket_path, self._operations())
             await local.start()
             if await self._all_listen(tasks):
                 self._reasons.pop("start", None)
@@ -163,6 +161,14 @@ class Node:
             await asyncio.to_thread(self._health.stop)
         await asyncio.to_thread(self.runtime.close)
         _log.info("down", node=self.settings.node)
+
+    def _operations(self) -> dict[str, Operation]:
+        """What people can ask: the kernel's own, and what gateways add under their names."""
+        table = dict(Operations(self.runtime, self._kernel("local"), self.follow).table())
+        for gateway in self.gateways.values():
+            if isinstance(gateway, Operated):
+                table |= {f"{gateway.name}.{name}": operation for name, operation in gateway.operations().items()}
+        return table
 
     # -- gateways and configuration
 

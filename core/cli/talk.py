@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from core.cli.output import progress
 from core.config import Configuration
+from core.errors import UsageError
 from core.kernel import Mailroom, NodeKernel
 from core.ledger import versions
 from core.local import ask
@@ -61,8 +62,10 @@ async def _alone(
     try:
         runtime.configuration = runtime.latest()
         kernel = NodeKernel(runtime, "local", Mailroom(runtime))
-        operations = Operations(runtime, kernel, lambda changed: None)
-        return await operations.table()[op](args, show)
+        operation = Operations(runtime, kernel, lambda changed: None).table().get(op)
+        if operation is None:
+            raise UsageError(f"{op} needs a running node: start it with `stafet up`")
+        return await operation(args, show)
     finally:
         await asyncio.to_thread(runtime.close)
 

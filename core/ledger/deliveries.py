@@ -25,7 +25,7 @@ from core.errors import Conflict
 from core.gateway import Outcome
 from core.ledger.driver import Insert, Select, Update
 from core.ledger.lanes import RANK, by_lane
-from core.ledger.tables import delivery, frozen, outside_id, receipt
+from core.ledger.tables import delivery, frozen, outside_id, parcel, receipt
 from core.ledger.tables import node as node_table
 from core.receipt import Receipt
 
@@ -147,12 +147,13 @@ def claim(connection: Connection, wanted: Claim) -> Claimed:
 
 @dataclass(frozen=True, slots=True)
 class PullClaim:
-    """A pulling system asks for its own."""
+    """A pulling system asks for its own: of some integrations, or of all when none is named."""
 
     system: str
     limit: int
     now: Micros
     until: Micros
+    integrations: tuple[str, ...] = ()
 
 
 def claim_pull(connection: Connection, wanted: PullClaim) -> list[Delivery]:
@@ -171,6 +172,11 @@ def claim_pull(connection: Connection, wanted: PullClaim) -> list[Delivery]:
             .order_by(delivery.c.due_at)
             .limit(room)
         )
+        if wanted.integrations:
+            named = parcel.c.integration.in_(wanted.integrations)
+            query = query.where(
+                delivery.c.parcel_id.in_(select(parcel.c.id).where(parcel.c.id == delivery.c.parcel_id, named))
+            )
         if connection.dialect.name == "postgresql":
             query = query.with_for_update(skip_locked=True)
         ids = list(connection.execute(query).scalars())

@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from pydantic import BaseModel
 
@@ -18,13 +18,20 @@ from core.config import EMPTY, Configuration, Problem
 from core.delivery import Delivery
 from core.errors import ConfigError
 from core.gateway import Kernel, Outcome
+from core.local import Operation, Progress
 from core.parcel import Parcel
 from core.schedule import RetryPlan
 from gateways.as4 import checks
+from gateways.as4.callbacks import Callbacks
+from gateways.as4.endpoint import Endpoint
+from gateways.as4.packing import Packer
 from gateways.as4.partners import Partners, build
+from gateways.as4.pulling import Channels, Puller
 from gateways.as4.receiving import Reception
 from gateways.as4.sending import Sender
 from gateways.as4.settings import Listen, Partner, Party
+from gateways.as4.signals import Evidence
+from gateways.as4.speaking import Speaker
 from gateways.as4.workers import Workers
 
 _log = log.get("as4")
@@ -53,6 +60,7 @@ class As4Gateway:
         self._server: Server | None = None
         self._sender: Sender | None = None
         self._client: Client | None = None
+        self._callbacks: Callbacks | None = None
         self._started = asyncio.Event()
 
     @classmethod
@@ -85,14 +93,18 @@ class As4Gateway:
         return server_context(path, path, settings.client_anchors, demand_client=settings.demand_client_certificate)
 
     async def run(self) -> None:
-        """Serve until cancelled; what has begun is finished first."""
-        settings = self._settings
-        reception = Reception(
-            self._kernel, settings.path, lambda: self._partners, lambda: self._configuration, self._workers
-        )
+        """Serve and pull until cancelled; what has begun is finished first."""
+        settings, kernel, workers = self._settings, self._kernel, self._workers
         self._client = client = Client()
-        self._server = Server(reception.handle, settings.host, settings.port, self._tls(), self._bug)
-        self._sender = Sender(self._kernel, client, lambda: self._partners, self._workers)
+        self._callbacks = callbacks = Callbacks(client)
+        packer = Packer(kernel, workers)
+        speaker = Speaker(kernel.clock, self._current, workers)
+        reception = Reception(kernel, self._current, lambda: self._configuration, speaker, callbacks, workers)
+        evidence = Evidence(kernel, self._current, packer, workers)
+        channels = Channels(kernel, self._current, packer, speaker, workers)
+        endpoint = Endpoint(settings.path, reception, evidence, channels)
+        self._server = Server(endpoint.handle, settings.host, settings.port, self._tls(), self._bug)
+        self._sender = Sender(kernel, client, self._current, packer, workers)
         try:
             await self._server.start()
         except OSError as error:
@@ -101,7 +113,7 @@ class As4Gateway:
         _log.info("listening", host=settings.host, port=self._server.port, path=settings.path)
         self._started.set()
         try:
-            await asyncio.Event().wait()
+            await Puller(client, self._current, reception, callbacks, speaker).run()
         finally:
             await asyncio.shield(self._server.stop(_FINISH))
 
@@ -109,8 +121,22 @@ class As4Gateway:
         """Return once the port is open."""
         await self._started.wait()
 
+    def _current(self) -> Partners:
+        return self._partners
+
+    def operations(self) -> Mapping[str, Operation]:
+        """What people can ask: `ping`."""
+        return {"ping": self._ping}
+
+    async def _ping(self, args: Mapping[str, Any], _progress: Progress) -> dict[str, str]:
+        await self._started.wait()
+        assert self._sender is not None
+        return await self._sender.ping(str(args["partner"]))
+
     async def close(self) -> None:
         """Everything has drained: let go of the connections to partners."""
+        if self._callbacks:
+            await self._callbacks.finish(_FINISH)
         if self._client:
             await self._client.close()
         self._workers.close()

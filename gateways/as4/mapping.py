@@ -15,10 +15,10 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from accesspoint.ebms import PartInfo, Property, UserMessage
+from accesspoint.ebms import PartInfo, Property, Typed, UserMessage
 from accesspoint.errors import VALUE_INCONSISTENT, EbmsError
 from accesspoint.inbound import Accepted
-from accesspoint.names import FINAL_RECIPIENT, ORIGINAL_SENDER
+from accesspoint.names import FINAL_RECIPIENT, ORIGINAL_SENDER, TEST_ACTION, TEST_SERVICE
 from accesspoint.pmode import PMode
 from core import limits
 from core.clock import Micros
@@ -61,6 +61,26 @@ def user_message(parcel: Parcel, partner: Partner, pmode: PMode, message_id: str
         description.attributes.get("as4.ref-to-message-id"),
         pmode.mpc,
         tuple(properties),
+    )
+
+
+def test_message(pmode: PMode, message_id: str, now: Micros) -> UserMessage:
+    """The header of a ping: the agreement's parties, the test service, no payload [eD1.15 §1.4.2.4]."""
+    service = Typed(TEST_SERVICE)
+    conversation = message_id.partition("@")[0]
+    return UserMessage(
+        message_id,
+        now,
+        pmode.us,
+        pmode.them,
+        service,
+        TEST_ACTION,
+        conversation,
+        pmode.agreement,
+        None,
+        None,
+        pmode.mpc,
+        (),
     )
 
 

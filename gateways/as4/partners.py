@@ -21,12 +21,14 @@ from accesspoint.client import client_context
 from accesspoint.errors import FAILED_AUTHENTICATION, EbmsError
 from accesspoint.pmode import PMode
 from accesspoint.profiles import ALGORITHMS, PROFILES, Profile
+from accesspoint.pull import serves
 from accesspoint.tokens import KeyReference, candidates
 from accesspoint.wss import SigningKey, methods_of, sign
 from accesspoint.wss import Trust as BelievedFor
 from accesspoint.xmlenc import DecryptionKey, way_to
 from core.clock import MINUTE, Clock, Micros
 from core.config import Configuration, certificates_in
+from core.delivery import Delivery
 from core.errors import ConfigError
 from core.schedule import RetryPlan
 from core.trust import Identity, Trust, Untrusted, check_dates, check_usage, common_name, lists_in
@@ -67,7 +69,17 @@ class Neighbour:
 
     def pmode_for(self, integration: str) -> PMode | None:
         """The P-Mode to send a parcel of this integration with."""
-        return next((p for p in self.pmodes if p.may_send and p.integration == integration), None)
+        mine = (p for p in self.pmodes if p.may_send and not p.pulled and p.integration == integration)
+        return next(mine, None)
+
+    def ping_pmode(self) -> PMode | None:
+        """The P-Mode to ping under: parties and security of any exchange that pushes to them."""
+        return next((p for p in self.pmodes if p.may_send and not p.pulled), None)
+
+    def pulled_pmode(self, integration: str) -> PMode | None:
+        """The P-Mode under which they pull a parcel of this integration from us."""
+        mine = (p for p in self.pmodes if p.may_send and p.pulled and p.integration == integration)
+        return next(mine, None)
 
     def believe(self, reference: KeyReference, at: Micros) -> Sequence[x509.Certificate]:
         """The certificates that this partner may sign with now and that ``reference`` means. Raises 0101 with the reason."""
@@ -138,10 +150,36 @@ class Partners:
         """Our certificates and keys that this partner may encrypt for."""
         return [(i.certificate, cast(DecryptionKey, i.key)) for i in self.of(pmode).decryption]
 
+    def channel(self, asked: str) -> tuple[Neighbour, tuple[PMode, ...]] | None:
+        """Who may pull from a channel of ours, and under which P-Modes."""
+        for neighbour in self.by_id.values():
+            found = tuple(p for p in neighbour.pmodes if p.may_send and p.pulled and _serves(neighbour, p, asked))
+            if found:
+                return neighbour, found
+        return None
+
+    def sent_under(self, delivery: Delivery, integration: str) -> tuple[Neighbour, PMode] | None:
+        """The partner and the P-Mode that a delivery went or goes under."""
+        for neighbour in self.by_id.values():
+            if delivery.gateway and neighbour.partner.id == delivery.destination:
+                pmode = neighbour.pmode_for(integration)
+            elif not delivery.gateway and neighbour.partner.system == delivery.receiver:
+                pmode = neighbour.pulled_pmode(integration)
+            else:
+                continue
+            if pmode is not None:
+                return neighbour, pmode
+        return None
+
     def signing_for(self, party_id: ebms.Typed | None) -> Neighbour | None:
         """Somebody to sign an error as, when no P-Mode was found: whoever of us the message was addressed to."""
         wanted = (n for n in self.by_id.values() if party_id is not None and typed(n.party.party_id) == party_id)
         return next(wanted, None)
+
+
+def _serves(neighbour: Neighbour, pmode: PMode, asked: str) -> bool:
+    channel = neighbour.by_pmode[pmode.id].pull
+    return channel is not None and serves(channel.mpc, asked, sub_channels=channel.sub_channels)
 
 
 def build(configuration: Configuration, identity: Callable[[str], Identity], clock: Clock) -> Partners:
@@ -209,12 +247,16 @@ def _pmodes(
     encryption: x509.Certificate,
     pinned: tuple[x509.Certificate, ...],
 ) -> Iterator[PMode]:
-    """One P-Mode for each direction: whoever sends is the initiator, unless the agreement names business roles."""
+    """One P-Mode for each direction: whoever begins is the initiator, unless the agreement names business roles.
+
+    The sender begins when messages are pushed, the receiver when they are pulled.
+    """
     for sending in (True, False):
         if exchange.direction not in ("send" if sending else "receive", "both"):
             continue
-        our_role = partner.our_role or (names.INITIATOR if sending else names.RESPONDER)
-        their_role = partner.their_role or (names.RESPONDER if sending else names.INITIATOR)
+        begins = sending == (exchange.pull is None)
+        our_role = partner.our_role or (names.INITIATOR if begins else names.RESPONDER)
+        their_role = partner.their_role or (names.RESPONDER if begins else names.INITIATOR)
         yield PMode(
             id=f"{name}/{'send' if sending else 'receive'}",
             partner=partner.id,
@@ -235,6 +277,8 @@ def _pmodes(
             may_receive=not sending,
             integration=exchange.integration,
             untyped_names=partner.untyped_names,
+            mpc=exchange.pull.mpc if exchange.pull else names.DEFAULT_MPC,
+            pulled=exchange.pull is not None,
             name=exchange.pmode or "",
         )
 

@@ -12,27 +12,32 @@ Rules:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
-from accesspoint.ebms import PartInfo
-from accesspoint.errors import FEATURE_NOT_SUPPORTED, OTHER, EbmsError, HttpRefusal, SoapFault
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from accesspoint.ebms import PartInfo, Signal
+from accesspoint.errors import OTHER, EbmsError, SoapFault
 from accesspoint.inbound import Accepted, Receiver
-from accesspoint.outbound import new_cid
 from accesspoint.pmode import PMode
-from accesspoint.receipts import error_xml, receipt_xml
+from accesspoint.receipts import receipt_xml
 from accesspoint.references import Reference
-from accesspoint.server import Answer, Incoming
-from accesspoint.signals import fault_envelope, signed_signal, unsigned_error
+from accesspoint.server import Answer
+from accesspoint.signals import fault_envelope
+from accesspoint.soap import Envelope
 from core import failpoint
 from core.clock import SECOND
 from core.config import Configuration
 from core.errors import NotAllowed, Overloaded, TooLarge
 from core.gateway import Kernel, Sink, Staging
 from core.parcel import Item, Judgement, Key, Parcel, Payload
+from gateways.as4.callbacks import Callbacks
 from gateways.as4.mapping import description, facts, payload_name
-from gateways.as4.partners import Neighbour, Partners, signer
+from gateways.as4.partners import Neighbour, Partners
+from gateways.as4.speaking import Speaker
 from gateways.as4.workers import Workers
 
 SMALL: Final = 256 * 1024
@@ -48,33 +53,57 @@ class _Judged:
     """What the thread found: the item for the kernel (None for a ping) and the receipt for it."""
 
     accepted: Accepted
+    neighbour: Neighbour
     item: Item | None
     receipt: bytes
 
 
+class Body(Protocol):
+    """What a message is read from: a request, or the answer to a pull."""
+
+    content_type: str
+    content_length: int | None
+    peer: str
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The octets as they come."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A signal that came instead of a message: to be judged by whoever it is for."""
+
+    signal: Signal
+    envelope: Envelope
+    octets: bytes
+
+
 class Reception:
-    """The handler of the gateway's server."""
+    """Takes what comes in. ``partners`` and ``configuration`` give the current ones."""
 
     def __init__(
         self,
         kernel: Kernel,
-        path: str,
         partners: Callable[[], Partners],
         configuration: Callable[[], Configuration],
+        speaker: Speaker,
+        callbacks: Callbacks,
         workers: Workers,
     ) -> None:
-        self._kernel, self._path, self._workers = kernel, path, workers
+        self._kernel, self._workers = kernel, workers
+        self._speaker, self._callbacks = speaker, callbacks
         self._partners, self._configuration = partners, configuration
 
-    async def handle(self, path: str, incoming: Incoming) -> Answer:
-        """Answer one request. Raises `HttpRefusal` for what is no exchange at all."""
-        if path != self._path:
-            raise HttpRefusal(404, f"AS4 messages are taken at {self._path}")
+    async def receive(self, incoming: Body) -> Answer | Said:
+        """What to answer to a message, or the signal that came instead. Raises `HttpRefusal` for what is no exchange at all."""
         try:
             staging = self._kernel.stage(size_limit=1 << 62)
         except Overloaded as error:
             return _later(error)
-        reception = _Message(self._kernel, staging, self._partners(), self._configuration(), incoming.peer)
+        reception = _Message(
+            self._kernel, staging, self._partners(), self._configuration(), self._speaker, incoming.peer
+        )
         try:
             return await self._receive(reception, incoming)
         except EbmsError as error:
@@ -92,7 +121,7 @@ class Reception:
             staging.abort()
             raise
 
-    async def _receive(self, reception: _Message, incoming: Incoming) -> Answer:
+    async def _receive(self, reception: _Message, incoming: Body) -> Answer | Said:
         reception.begin(incoming.content_type)
         held = bytearray()
         whole = incoming.content_length is not None and incoming.content_length <= SMALL
@@ -104,12 +133,15 @@ class Reception:
                 failpoint.reach("mid-message")
         run = self._workers.small if whole and len(held) <= IN_PLACE else self._workers.large
         judged = await run(reception.finish, bytes(held))
+        if isinstance(judged, Said):
+            reception.forget()
+            return judged
         return await self._accept(reception, judged)
 
     async def _accept(self, reception: _Message, judged: _Judged) -> Answer:
         if judged.item is None:
             reception.forget()
-            return Answer(200, judged.receipt)
+            return self._acknowledged(judged, judged.receipt)
         failpoint.reach("before-accept")
         try:
             (acceptance,) = await self._kernel.accept(judged.item)
@@ -118,17 +150,24 @@ class Reception:
             raise _error(judged, str(error), remedy) from None
         failpoint.reach("before-answer")
         if acceptance.judgement is Judgement.NEW:
-            return Answer(200, judged.receipt)
+            return self._acknowledged(judged, judged.receipt)
         if acceptance.judgement is Judgement.CONFLICT:
             cause = "was used before for a message with other content"
             raise _error(judged, cause, "give every new message a new MessageId", field="MessageInfo/MessageId")
         if acceptance.answer[:_PREFIX] == judged.item.answer[:_PREFIX]:
-            return Answer(200, acceptance.answer[_PREFIX:])
+            return self._acknowledged(judged, acceptance.answer[_PREFIX:])
         assert judged.item.key is not None
         await self._kernel.answer_again(judged.item.key, judged.item.answer)
-        return Answer(200, judged.receipt)
+        return self._acknowledged(judged, judged.receipt)
 
-    async def _refuse(self, reception: _Message, error: EbmsError, incoming: Incoming) -> Answer:
+    def _acknowledged(self, judged: _Judged, receipt: bytes) -> Answer:
+        """The receipt as the answer, or on its own where the agreement says so."""
+        if judged.neighbour.partner.reply_pattern == "callback":
+            self._callbacks.post(judged.neighbour, receipt)
+            return Answer(202)
+        return Answer(200, receipt)
+
+    async def _refuse(self, reception: _Message, error: EbmsError, incoming: Body) -> Answer:
         """Remember why, and answer with a signed error."""
         message = reception.receiver.message if reception.receiver else None
         if message is not None:
@@ -156,10 +195,16 @@ class _Message:
     """One message while it comes in. Everything but the constructor, `begin` and `forget` blocks and runs in a thread."""
 
     def __init__(
-        self, kernel: Kernel, staging: Staging, partners: Partners, configuration: Configuration, peer: str
+        self,
+        kernel: Kernel,
+        staging: Staging,
+        partners: Partners,
+        configuration: Configuration,
+        speaker: Speaker,
+        peer: str,
     ) -> None:
         self._kernel, self._staging, self._partners = kernel, staging, partners
-        self._configuration, self._peer = configuration, peer
+        self._configuration, self._speaker, self._peer = configuration, speaker, peer
         self.receiver: Receiver | None = None
         self._sinks: dict[PartInfo, Sink] = {}
 
@@ -180,7 +225,7 @@ class _Message:
         assert self.receiver is not None
         self.receiver.feed(octets)
 
-    def finish(self, octets: bytes) -> _Judged:
+    def finish(self, octets: bytes) -> _Judged | Said:
         """The last octets: judge, make payloads durable, put the item and its receipt together."""
         receiver = self.receiver
         assert receiver is not None
@@ -188,31 +233,12 @@ class _Message:
             receiver.feed(octets)
         said = receiver.finish()
         if not isinstance(said, Accepted):
-            raise EbmsError(
-                FEATURE_NOT_SUPPORTED,
-                field="SignalMessage",
-                cause="signals are taken only as the answer to a message; pulling is not supported",
-                ref_to_message_id=said.message_id,
-            )
+            assert receiver.envelope is not None
+            return Said(said, receiver.envelope, receiver.root)
         neighbour = self._partners.of(said.pmode)
-        receipt = self._receipt(said, neighbour)
-        return _Judged(said, None if said.message.is_test else self._item(said, neighbour, receipt), receipt)
-
-    def _receipt(self, said: Accepted, neighbour: Neighbour) -> bytes:
-        """A signed receipt that repeats every reference of the message's signature."""
-        return self._signal(receipt_xml(said.references), said.message.message_id, neighbour)
-
-    def _signal(self, content: bytes, reference: str, neighbour: Neighbour) -> bytes:
-        return signed_signal(
-            content,
-            message_id=f"{new_cid().partition('@')[0]}@{neighbour.party.message_id_domain}",
-            timestamp=self._kernel.clock.now(),
-            reference=reference or None,
-            profile=neighbour.profile,
-            certificate=neighbour.signing.certificate,
-            form=neighbour.partner.key_reference,
-            sign=signer(neighbour.signing),
-        )
+        receipt = self._speaker.signal(neighbour, receipt_xml(said.references), said.message.message_id)
+        item = None if said.message.is_test else self._item(said, neighbour, receipt)
+        return _Judged(said, neighbour, item, receipt)
 
     def _item(self, said: Accepted, neighbour: Neighbour, receipt: bytes) -> Item:
         exchange = neighbour.by_pmode[said.pmode.id]
@@ -237,7 +263,7 @@ class _Message:
             self._configuration.number,
         )
         key = Key(f"as4:{neighbour.partner.id}", said.message.message_id)
-        answer = _mark(said.references) + receipt
+        answer = _mark(said.references, neighbour.signing.certificate) + receipt
         return Item(parcel, key, said.fingerprint(), answer, dict(facts(said, self._peer)))
 
     def error(self, error: EbmsError) -> bytes:
@@ -248,12 +274,10 @@ class _Message:
         neighbour = (
             self._partners.of(pmode) if pmode else self._partners.signing_for(message.to.id if message else None)
         )
-        if neighbour is None:
-            message_id = f"{new_cid().partition('@')[0]}@stafet.invalid"
-            return unsigned_error(error, message_id=message_id, timestamp=self._kernel.clock.now())
-        return self._signal(error_xml(error), error.ref_to_message_id, neighbour)
+        return self._speaker.error(neighbour, error)
 
 
-def _mark(references: tuple[Reference, ...]) -> bytes:
-    """What tells the same signed octets from a repetition signed afresh."""
-    return hashlib.sha256(repr(sorted(str(r.key()) for r in references)).encode()).digest()
+def _mark(references: tuple[Reference, ...], certificate: x509.Certificate) -> bytes:
+    """What tells the same signed octets, to be answered under the same certificate of ours, from everything else."""
+    told = (sorted(str(r.key()) for r in references), certificate.fingerprint(SHA256()))
+    return hashlib.sha256(repr(told).encode()).digest()

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from accesspoint.ebms import Typed
+from accesspoint.names import DEFAULT_MPC
 from accesspoint.profiles import ALGORITHMS, PROFILES
 from core import limits
 
@@ -82,6 +83,16 @@ class Party(_Document):
     """What follows ``@`` in the message ids we make."""
 
 
+class Channel(_Document):
+    """A channel (MPC) that messages are pulled from, by whoever receives them [eD1.15 §1.5.5]."""
+
+    mpc: Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[A-Za-z][A-Za-z0-9+.-]*:\S+$")]
+    sub_channels: bool = False
+    """Whether they may also ask for a name below it, as ``MPC/anything``."""
+    every: Annotated[float, Field(ge=0.05, le=86_400)] = 10.0
+    """Seconds between two questions while nothing waits, where we are the ones who pull."""
+
+
 class Exchange(_Document):
     """One kind of message exchanged with a partner: the header's service and action, and the integration it belongs to."""
 
@@ -89,6 +100,8 @@ class Exchange(_Document):
     service: ServiceName
     action: Value
     direction: Literal["send", "receive", "both"] = "both"
+    pull: Channel | None = None
+    """Left out, messages are pushed. Given, the receiver pulls: they from us with ``send``, we from them with ``receive``."""
     pmode: Value | None = None
     """What both sides call this P-Mode in ``AgreementRef/@pmode``; it is neither sent nor demanded when left out."""
     type: Value | None = None
@@ -149,6 +162,8 @@ class Partner(_Document):
     """They write PartyIds and services that have no type and are no URI, against the specification."""
     answers_duplicates: Literal["receipt", "error"] = "receipt"
     """What they answer to a message they have already: the receipt again, or (phase4) an error that says so."""
+    reply_pattern: Literal["response", "callback"] = "response"
+    """Where receipts go: into the answer to the message, or later to the other side's own endpoint."""
     answer_within: Annotated[float, Field(gt=0, le=3600)] | None = None
     """Seconds they may take to begin an answer once a message is with them; a minute when left out."""
     agreement: Agreement | None = None
@@ -178,6 +193,13 @@ class Partner(_Document):
             raise ValueError(f"also_accept: {error}") from None
         if not self.agreement and any(exchange.pmode for exchange in self.exchanges):
             raise ValueError("exchanges: pmode is said within the agreement's reference: give agreement too")
+        for exchange in self.exchanges:
+            if exchange.pull is not None and exchange.direction == "both":
+                raise ValueError(
+                    "an exchange with pull goes one way: say direction send (they pull) or receive (we pull)"
+                )
+            if exchange.pull is not None and exchange.pull.mpc == DEFAULT_MPC:
+                raise ValueError("the default MPC is everybody's: a channel to pull from needs a name of its own")
         if not self.untyped_names:
             for name in (self.party_id, self.agreement, *(exchange.service for exchange in self.exchanges)):
                 if name is not None:

@@ -28,7 +28,7 @@ from accesspoint.soap import parse_envelope
 from accesspoint.tokens import candidates, parse_key_info
 from accesspoint.xmlenc import parse_encryption, unwrap_key
 from core.trust import common_name
-from gateways.as4.sending import is_duplicate
+from gateways.as4.evidence import is_duplicate
 from scripts.sample_table import agrees
 from tests.vectors import opinions, running
 from tests.vectors.running import (

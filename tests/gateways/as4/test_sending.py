@@ -26,7 +26,7 @@ from core.ledger.tables import frozen
 from core.node import Node
 from core.operations import Operations
 from gateways.as4.adapter import As4Gateway
-from gateways.as4.sending import Wire
+from gateways.as4.packing import Wire
 from tests.gateways.as4.conftest import CopiedEstate
 from tests.gateways.as4.making import authority, count, edit, objects, stage_parcel
 from tests.gateways.as4.running import (

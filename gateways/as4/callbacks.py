@@ -1,0 +1,59 @@
+"""Signals of ours that go to a partner's endpoint on their own: called-back receipts, and what answers a pulled message.
+
+Rules:
+
+1. They are tried a few times and then left: what they speak of is in the ledger, and a partner who heard nothing sends or offers
+   the message again, which is then known and gets its receipt again. So none is lost for good, and none is queued for ever.
+2. Nothing is waited for: whoever hands one over goes on. At the end of the node those under way have a moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from accesspoint.client import Client, Unreachable
+from accesspoint.server import SOAP_TYPE
+from core import log
+from gateways.as4.partners import Neighbour
+
+_WAITS: Final = (0.0, 1.0, 5.0, 20.0)
+"""Seconds before each try."""
+_log = log.get("as4")
+
+
+class Callbacks:
+    """Posts signals in the background."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def post(self, neighbour: Neighbour, signal: bytes) -> None:
+        """Send ``signal`` to a partner, without waiting for it."""
+        task = asyncio.get_running_loop().create_task(self._try(neighbour, signal))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _try(self, neighbour: Neighbour, signal: bytes) -> None:
+        url, told = neighbour.partner.url, ""
+        for wait in _WAITS:
+            await asyncio.sleep(wait)
+            try:
+                response = await self._client.post(url, SOAP_TYPE, signal, length=len(signal), tls=neighbour.tls)
+            except Unreachable as error:
+                told = error.detail
+                continue
+            if response.status < 400:
+                return
+            told = f"HTTP {response.status}"
+        _log.warning(
+            "a signal did not reach its partner; they will ask again", partner=neighbour.partner.id, cause=told
+        )
+
+    async def finish(self, at_most: float) -> None:
+        """Let those under way end; what has not ended by then is left."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=at_most)
+        for task in self._tasks:
+            task.cancel()
