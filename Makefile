@@ -46,8 +46,8 @@ crash: .venv/ready  ## kill nodes under load and compare the books (ROUNDS=n)
 faults: .venv/ready  ## make faults on purpose and show how each is explained; writes docs/how-to/explain-a-refusal.md
 	$(VENV)/python -W ignore::UserWarning -m conformance.faults --page docs/how-to/explain-a-refusal.md
 
-interop: .venv/ready  ## live peers of other makers
-	@echo "No live peers are set up yet: conformance against other products comes with the next AS4 work."; exit 2
+interop: .venv/ready  ## exchange with other makers' access points (needs a JDK 17 and Maven); writes docs/interop.md
+	$(VENV)/python -W ignore::UserWarning -m conformance.interop --page docs/interop.md
 
 fuzz: .venv/ready  ## every fuzz target (SECONDS=n in all)
 	$(VENV)/python -m tests.fuzz --seconds $(SECONDS)

@@ -76,6 +76,8 @@ class Estate:
     retry_longest: float = 5.0
     mutual_tls: bool = False
     profile: str = "edelivery-1.15"
+    partner: Mapping[str, Any] = field(default_factory=dict)
+    """What both partner files say beside the rest."""
     nodes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     at: datetime = field(default_factory=lambda: to_datetime(SystemClock().now()))
 
@@ -226,6 +228,7 @@ class Estate:
             ],
             "retry": {"attempts": 1000, "first_wait": self.retry_first, "longest_wait": self.retry_longest},
             "tls": {"anchors": "certificates/demo-ca.pem"},
+            **self.partner,
         }
         if self.mutual_tls:
             partner["tls"]["client_key"] = "client"

@@ -11,6 +11,7 @@ Rules:
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import sys
@@ -21,10 +22,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from accesspoint import names
+from accesspoint.errors import RemoteError
 from conformance.estate import INTEGRATION, Estate
+from conformance.peer import Peer
 from conformance.peers.phase4 import PeerFailed, Phase4
 from core.ledger import deliveries, trace
 from core.runtime import read_only_engine
+from gateways.as4.evidence import is_duplicate
 
 LARGE: Final = 100 * 1024 * 1024
 _WAIT: Final = 120.0
@@ -229,11 +234,67 @@ def _unknown_action_in(pair: Pair) -> str:
     return "refused with EBMS:0001; the peer reads our signed error"
 
 
+def _ping_out(pair: Pair) -> str:
+    said = pair.estate.ask(pair.us, "as4.ping", partner=pair.estate.hospital.name)
+    if "signed by" not in said:
+        raise Failed(f"{said}")
+    if pair.peer.arrived(said["message"]) is not None:
+        raise Deviates("answers with a signed receipt, and hands the test message to its application all the same")
+    return "answered with a signed receipt, delivered to nobody"
+
+
+def _ping_in(pair: Pair) -> str:
+    said = pair.peer.send([], service=names.TEST_SERVICE, serviceType="", action=names.TEST_ACTION)
+    if not said.ok or pair.taken():
+        raise Failed(f"the peer says {dict(said.facts)}")
+    return "answered with a signed receipt, delivered to nobody"
+
+
+def _again_out(pair: Pair) -> str:
+    """The same octets twice, as after a receipt that was lost."""
+    sender = Peer(pair.estate)
+    sent = sender.message([_observations(pair, 1)[0].read_bytes()])
+    sender.judge(sent, asyncio.run(sender.post(sent)))
+    try:
+        sender.judge(sent, asyncio.run(sender.post(sent)))
+    except RemoteError as error:
+        if not is_duplicate(error):
+            raise Failed(f"answered {error}") from None
+        code = error.errors[0].code
+        raise Deviates(
+            f"answers a signed {code} instead of the receipt; `answers_duplicates: error` in its partner file counts that as one"
+        ) from None
+    return "answered with a receipt again"
+
+
+def _stranger_in(pair: Pair) -> str:
+    """Another certificate is agreed than the one they sign with."""
+    config = pair.us.home / "config"
+    path = config / "as4.yaml"
+    agreed = path.read_text()
+    other = agreed.replace("certificates/hospital-signing.pem", "certificates/municipality-signing.pem")
+    try:
+        _apply(pair, path, other)
+        said = pair.peer.send(_observations(pair, 1))
+    finally:
+        _apply(pair, path, agreed)
+    if "EBMS:0101" not in said.facts.get("errors", "") or pair.taken():
+        raise Failed(f"the peer says {dict(said.facts)}")
+    return "refused with EBMS:0101; the peer reads our signed error"
+
+
+def _apply(pair: Pair, path: Path, text: str) -> None:
+    path.write_text(text)
+    pair.estate.ask(pair.us, "apply", directory=str(path.parent), who="interop", why="a case")
+
+
 CASES: Final[Sequence[tuple[str, str, Case]]] = (
     ("Stafet sends", "one payload, 3.75 kB", _one_out),
     ("Stafet sends", "three payloads", _several_out),
     ("Stafet sends", "a payload of 0 bytes", _nothing_out),
     ("Stafet sends", "100 MiB", _large_out),
+    ("Stafet sends", "the same octets again", _again_out),
+    ("Stafet sends", "a ping", _ping_out),
     ("Stafet receives", "one payload, 3.75 kB", _one_in),
     ("Stafet receives", "three payloads", _several_in),
     ("Stafet receives", "a payload of 0 bytes", _nothing_in),
@@ -241,6 +302,8 @@ CASES: Final[Sequence[tuple[str, str, Case]]] = (
     ("Stafet receives", "the same message again, signed afresh", _duplicate_in),
     ("Stafet receives", "a MessageId used again for other content", _reused_in),
     ("Stafet receives", "an action that was not agreed", _unknown_action_in),
+    ("Stafet receives", "a certificate that was not agreed", _stranger_in),
+    ("Stafet receives", "a ping", _ping_in),
 )
 
 
@@ -262,7 +325,7 @@ def run(root: Path, profiles: Sequence[str], say: Callable[[Cell], None]) -> lis
     """The whole matrix."""
     found = []
     for profile in profiles:
-        estate = Estate(root / profile, profile=profile)
+        estate = Estate(root / profile, profile=profile, partner=_AGREED)
         estate.make()
         peer = Phase4(estate, profile)
         try:
@@ -278,6 +341,8 @@ def run(root: Path, profiles: Sequence[str], say: Callable[[Cell], None]) -> lis
 
 # --- the report -------------------------------------------------------------------------------------------------------
 
+_AGREED: Final = {"answers_duplicates": "error", "answer_within": 900}
+"""What phase4's partner file says beside the rest: it answers a duplicate with an error, and takes long over large messages."""
 _SIGNS: Final = {"ok": "✓", "peer": "△", "failed": "✗"}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Final, cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -19,13 +19,15 @@ from accesspoint.client import Client, Response, client_context
 from accesspoint.compression import compress
 from accesspoint.outbound import Acknowledged, judge_answer
 from accesspoint.pmode import PMode
-from accesspoint.profiles import EDELIVERY_1_15
+from accesspoint.profiles import PROFILES
 from accesspoint.tokens import KeyReference, candidates
 from accesspoint.wss import SigningKey, Trust, sign
 from conformance.estate import ACTION, PARTY_TYPE, SERVICE, SERVICE_TYPE, Estate
 from conformance.pki import Identity
 from core.clock import SystemClock
 from core.trust import load_identity
+
+_PATIENCE: Final = 120.0
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Peer:
         self.pmode = PMode(
             "peer",
             "hospital",
-            EDELIVERY_1_15,
+            PROFILES[estate.profile],
             ebms.Party(ebms.Typed(estate.municipality.authority, PARTY_TYPE), names.INITIATOR),
             ebms.Party(ebms.Typed(estate.hospital.authority, PARTY_TYPE), names.RESPONDER),
             ebms.Typed(SERVICE, SERVICE_TYPE),
@@ -111,7 +113,12 @@ class Peer:
         try:
             url = f"https://localhost:{self.estate.hospital.port}/as4"
             return await client.post(
-                url, sent.message.content_type, sent.body, length=len(sent.body), tls=client_context(anchors)
+                url,
+                sent.message.content_type,
+                sent.body,
+                length=len(sent.body),
+                tls=client_context(anchors),
+                answer_within=_PATIENCE,
             )
         finally:
             await client.close()

@@ -8,6 +8,7 @@ Rules:
 
 from __future__ import annotations
 
+import re
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
@@ -19,11 +20,21 @@ from conformance.estate import ACTION, PARTY_TYPE, SERVICE, SERVICE_TYPE, Estate
 
 _SOURCE: Final = Path(__file__).parent / "phase4"
 _BUILT: Final = Path(__file__).resolve().parents[2] / "build" / "phase4"
+_VERSION: Final = re.compile(r"/jvm/[a-z-]*?-?(\d+)")
 _QUIET: Final = ("-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-Dphase4.dump=false")
 
 
 class PeerFailed(Exception):
     """The peer could not be built, started or asked."""
+
+
+def java() -> str:
+    """The newest Java on this machine that is at least 17: phase4 encrypts large payloads many times faster on newer ones."""
+    found = {
+        path: int(m.group(1)) for path in Path("/usr/lib/jvm").glob("*/bin/java") if (m := _VERSION.search(str(path)))
+    }
+    newest = max((p for p, v in found.items() if v >= 17), key=lambda p: found[p], default=None)
+    return str(newest) if newest is not None else "java"
 
 
 def build() -> None:
@@ -64,18 +75,18 @@ class Phase4:
     name = "phase4"
     version = "4.4.1"
 
-    def __init__(self, estate: Estate, profile: str = "edelivery-1.15", *, java: str = "java", **more: str) -> None:
+    def __init__(self, estate: Estate, profile: str = "edelivery-1.15", **more: str) -> None:
         build()
         self.inbox = estate.root / "phase4-inbox"
         self.inbox.mkdir(parents=True, exist_ok=True)
-        self._process = self._start(estate, profile, java, more)
+        self._process = self._start(estate, profile, more)
         self._lock = threading.Lock()
         said = self._read()
         if "port" not in said:
             raise PeerFailed(f"phase4 did not start; see {estate.root / 'phase4.log'}")
         self.pid = self._process.pid
 
-    def _start(self, estate: Estate, profile: str, java: str, more: Mapping[str, str]) -> subprocess.Popen[str]:
+    def _start(self, estate: Estate, profile: str, more: Mapping[str, str]) -> subprocess.Popen[str]:
         us, them = estate.hospital, estate.municipality
         certificates = us.home / "config" / "certificates"
         facts = {
@@ -101,7 +112,7 @@ class Phase4:
         path.write_text("".join(f"{name}={value}\n" for name, value in facts.items()))
         log = (estate.root / "phase4.log").open("ab")
         path_of_classes = f"{_BUILT / 'classes'}:{_BUILT / 'dependency'}/*"
-        command = [java, "-Xmx2g", *_QUIET, "-cp", path_of_classes, "peer.Main", str(path)]
+        command = [java(), "-Xmx2g", *_QUIET, "-cp", path_of_classes, "peer.Main", str(path)]
         with log:
             return subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, encoding="utf-8"
