@@ -48,9 +48,12 @@ from core.config import Configuration
 from core.integration import Integration
 from core.system import System
 from core.trust import Identity
+from gateways.as4.endpoint import Endpoint
 from gateways.as4.partners import Neighbour, Partners, build
+from gateways.as4.pulling import Channels
 from gateways.as4.receiving import Reception
 from gateways.as4.settings import Partner, Party
+from gateways.as4.speaking import Speaker
 from gateways.as4.workers import Workers
 
 HERE: Final = Path(__file__).parent
@@ -410,9 +413,13 @@ async def handled(sample: Sample, agreements: World) -> Verdict:
     """
     desk, workers = _Desk(agreements.clock), Workers(1)
     known: Any = agreements
-    reception = Reception(desk, "/as4", lambda: known, lambda: agreements.configuration, workers)  # type: ignore[arg-type]
+    current = lambda: known  # noqa: E731
+    speaker = Speaker(desk.clock, current, workers)
+    reception = Reception(desk, current, lambda: agreements.configuration, speaker, None, workers)  # type: ignore[arg-type]
+    channels = Channels(desk, lambda: agreements.partners, None, speaker, workers)  # type: ignore[arg-type]
+    endpoint = Endpoint("/as4", reception, None, channels)  # type: ignore[arg-type]
     try:
-        answer = await reception.handle("/as4", _Request(sample))  # type: ignore[arg-type]
+        answer = await endpoint.handle("/as4", _Request(sample))  # type: ignore[arg-type]
     finally:
         workers.close()
     if answer.status != 200:
