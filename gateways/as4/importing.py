@@ -285,7 +285,7 @@ class _Writing:
             ("encryption", document["encryption_certificate"]),
         ):
             self.result.certificates.append(Wanted(file, party.name, use))
-        reason = f"its certificates are in Domibus' truststore, under the alias {party.name} or one that begins so"
+        reason = f"its certificates are in Domibus' truststore, under the alias {party.name}"
         files = " and ".join(w.file for w in self.result.certificates[-2:])
         yield Finding("to do", element, reason, f"put them into {files}, or give the truststore with --truststore")
         if not party.endpoint:
@@ -381,8 +381,8 @@ def _host(url: str) -> str:
 
 def _own_findings(us: Party) -> Iterator[Finding]:
     element = f"party {us.name}"
-    reason = "your private keys are in Domibus' keystore, which holds what nobody else may have"
-    remedy = "`stafet keys import KEYSTORE.p12 --name signing`, and the same or another as decryption"
+    reason = "your private keys are in Domibus' keystore"
+    remedy = "`stafet keys import KEYSTORE.p12 --name signing`, and the same or another one with --name decryption"
     yield Finding("to do", element, reason, remedy)
     if us.endpoint:
         reason = f"counterparts send to {us.endpoint}"
