@@ -95,9 +95,7 @@ def test_without_out_nothing_is_written(call, pmode, tmp_path):
 def test_every_level_has_a_heading(call, tmp_path):
     """What is left out comes first."""
     path = tmp_path / "pmode.xml"
-    path.write_text(
-        changed(('security="agreed"', 'security="open"'), ('nonRepudiation="true"', 'nonRepudiation="false"'))
-    )
+    path.write_text(changed(('security="agreed"', 'security="open"'), ('Detection="true"', 'Detection="false"')))
     lines = call("import-pmode", path).stdout.splitlines()
     assert [line for line in lines if line.endswith(":")] == ["left out:", "changed:", "to do:", "note:"]
 
