@@ -100,12 +100,15 @@ async def until(
 
 
 async def handed_over(
-    node: Node, payloads: Sequence[tuple[str, str, bytes]], *, integration: str = FILES, **fields: Any
+    node: Node,
+    payloads: Sequence[tuple[str, str, bytes]],
+    *,
+    sender: str = "care-record",
+    integration: str = FILES,
+    **fields: Any,
 ) -> str:
-    """A parcel of the municipality's record system, accepted; gives its id."""
-    item = await asyncio.to_thread(
-        stage_parcel, node.runtime, "care-record", payloads, integration=integration, **fields
-    )
+    """A parcel of a record system (the municipality's), accepted; gives its id."""
+    item = await asyncio.to_thread(stage_parcel, node.runtime, sender, payloads, integration=integration, **fields)
     (acceptance,) = await kernel(node).accept(item)
     assert isinstance(acceptance, Acceptance)
     return acceptance.parcel_id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import socket
 import ssl
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from core.operations import Operations
 from core.schedule import RetryPlan
 from gateways.as4.adapter import As4Gateway
 from gateways.as4.settings import Listen
-from tests.gateways.as4.conftest import CopiedEstate
+from tests.gateways.as4.conftest import CopiedEstate, MakeEstate
 from tests.gateways.as4.making import OtherSender, authority, count, edit, edit_node, node_of, objects, stage_parcel
 from tests.gateways.as4.running import (
     SMALL,
@@ -323,6 +324,23 @@ async def test_a_version_that_cannot_be_used_leaves_the_old_one_in_force(estate:
         edit(estate.hospital.home, "as4.yaml", "as4.party", signing_key="signing")
         await _applied(node)
         assert node.reasons() == []
+
+
+async def test_a_key_of_ours_that_does_not_fit_the_agreement_leaves_the_old_one_in_force(
+    estate: CopiedEstate, make_estate: MakeEstate
+):
+    """Their certificates were changed for another profile and our keys were not: that is said, and nothing is lost meanwhile."""
+    other, sender = make_estate("edelivery-2.0"), OtherSender(estate)
+    folder = Path("config", "certificates")
+    async with running(estate.hospital.home) as (node,):
+        for name in ("municipality-signing.pem", "municipality-decryption.pem"):
+            shutil.copy(other.hospital.home / folder / name, estate.hospital.home / folder / name)
+        edit(estate.hospital.home, "as4.yaml", "as4.partner", profile="edelivery-2.0")
+        await _applied(node)
+        (reason,) = node.reasons()
+        assert "as4.party hospital: signing_key: no key for eddsa-ed25519, which edelivery-2.0 of as4.partner" in reason
+        assert (await post_sent(estate, sender.message())).status == 200
+        assert len(mailbox(node.runtime)) == 1
 
 
 async def test_a_configuration_that_is_wrong_between_documents_is_not_applied(estate: CopiedEstate):
