@@ -30,7 +30,12 @@ def receipt_of(delivery_id: str, message_id: str, raw: bytes, at: Micros) -> Rec
 
 def is_duplicate(error: RemoteError) -> bool:
     """Whether a signed error says nothing but that they have this message already."""
-    return error.authenticated and all(
+    return error.authenticated and says_already(error)
+
+
+def says_already(error: RemoteError) -> bool:
+    """Whether all of its errors say so, signed or not."""
+    return all(
         e.code == "EBMS:4001" or (e.code == "EBMS:0004" and "already" in f"{e.description} {e.detail}".lower())
         for e in error.errors
     )

@@ -39,6 +39,7 @@ from gateways.as4.workers import Workers
 SMALL: Final = 64 * 1024
 """Payload octets up to which a message is prepared in one go."""
 _PIECE: Final = 256 * 1024
+_DOUBTED: Final = "they answered with an error: that they have it already will not count as a receipt"
 _RENEWED: Final = "the partner's encryption certificate has changed: encrypted anew, signed octets unchanged"
 
 
@@ -59,6 +60,8 @@ class Wire:
     parts: tuple[tuple[bytes | None, str | None], ...]
     encrypted_for: bytes = b""
     """SHA-256 of the certificate it is encrypted for; b"" when nothing is encrypted."""
+    doubted: bool = False
+    """They have answered an error to it: they may know its id and yet not have it."""
 
     def to_bytes(self) -> bytes:
         """For `Frozen.wire`, before sealing."""
@@ -67,7 +70,7 @@ class Wire:
         for octets, object_id in self.parts:
             body = octets if octets is not None else (object_id or "").encode()
             pieces += [struct.pack(">BI", 0 if octets is not None else 1, len(body)), body]
-        return b"".join([*pieces, self.encrypted_for])
+        return b"".join([*pieces, self.encrypted_for, b"\x01" if self.doubted else b""])
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Wire:
@@ -81,7 +84,17 @@ class Wire:
             body = data[at + 5 : at + 5 + length]
             parts.append((body, None) if kind == 0 else (None, body.decode() or None))
             at += 5 + length
-        return cls(message, tuple(parts), data[at:])
+        size = (len(data) - at) // 32 * 32
+        return cls(message, tuple(parts), data[at : at + size], len(data) > at + size)
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A message ready to be sent; ``again`` when it was made for an earlier attempt."""
+
+    wire: Wire
+    frozen: Frozen
+    again: bool
 
 
 class Packer:
@@ -90,7 +103,7 @@ class Packer:
     def __init__(self, kernel: Kernel, workers: Workers) -> None:
         self._kernel, self._workers = kernel, workers
 
-    async def pack(self, delivery: Delivery, parcel: Parcel, neighbour: Neighbour, pmode: PMode) -> tuple[Wire, Frozen]:
+    async def pack(self, delivery: Delivery, parcel: Parcel, neighbour: Neighbour, pmode: PMode) -> Packed:
         """The message of a delivery, frozen: made now, or as it was made for an earlier attempt."""
         kept = await self._kernel.frozen(delivery.id) if delivery.attempts > 1 else None
         if kept is None:
@@ -98,13 +111,20 @@ class Packer:
             wire, frozen = await run(self._make, delivery, parcel, neighbour, pmode)
             facts = {"message": wire.message.message_id, "parts": str(len(wire.parts)), "partner": pmode.partner}
             await self._kernel.freeze(delivery, frozen, facts)
-            return wire, frozen
+            return Packed(wire, frozen, False)
         wire, frozen = self.thaw(parcel, kept), kept
         if wire.encrypted_for and wire.encrypted_for != _encryption(pmode)[1]:
             wire, frozen = await self._workers.small(self._renew, delivery, parcel, pmode, wire, kept)
             facts = {"message": wire.message.message_id, "partner": pmode.partner, "cause": _RENEWED}
             await self._kernel.freeze(delivery, frozen, facts)
-        return wire, frozen
+        return Packed(wire, frozen, True)
+
+    async def doubt(self, delivery: Delivery, parcel: Parcel, packed: Packed, pmode: PMode) -> None:
+        """Remember with the frozen message that they have answered an error to it."""
+        sealed = self._sealed(delivery, parcel, replace(packed.wire, doubted=True))
+        facts = {"message": packed.wire.message.message_id, "partner": pmode.partner, "cause": _DOUBTED}
+        frozen = replace(packed.frozen, wire=sealed, at=self._kernel.clock.now())
+        await self._kernel.freeze(delivery, frozen, facts)
 
     def thaw(self, parcel: Parcel, frozen: Frozen) -> Wire:
         """A frozen message as it was made."""
@@ -125,7 +145,7 @@ class Packer:
         )
         encrypted_for = _encryption(pmode)[1] if message.key else b""
         wire = Wire(message, tuple((p.octets, p.object_id) for p in prepared), encrypted_for)
-        sealed = seal(self._kernel.data_key(parcel), wire.to_bytes(), delivery.id.encode())
+        sealed = self._sealed(delivery, parcel, wire)
         objects = tuple(p.object_id for p in prepared if p.object_id)
         return wire, Frozen(delivery.id, (message_id,), sealed, objects, self._kernel.clock.now())
 
@@ -133,8 +153,10 @@ class Packer:
         """The same signed octets, encrypted for the partner's certificate of today."""
         certificate, digest = _encryption(pmode)
         renewed = replace(wire, message=reencrypt(wire.message, certificate, pmode.key_reference), encrypted_for=digest)
-        sealed = seal(self._kernel.data_key(parcel), renewed.to_bytes(), delivery.id.encode())
-        return renewed, replace(kept, wire=sealed, at=self._kernel.clock.now())
+        return renewed, replace(kept, wire=self._sealed(delivery, parcel, renewed), at=self._kernel.clock.now())
+
+    def _sealed(self, delivery: Delivery, parcel: Parcel, wire: Wire) -> bytes:
+        return seal(self._kernel.data_key(parcel), wire.to_bytes(), delivery.id.encode())
 
     def _prepare(self, parcel: Parcel, payload: Payload, pmode: PMode) -> Prepared:
         compress = pmode.compress and worth_compressing(payload.media_type)

@@ -86,7 +86,7 @@ class Channels:
             await self._kernel.reject(lease, code=MISSING_RECEIPT.code, reason=cause)
             return None
         try:
-            wire, _ = await self._packer.pack(delivery, parcel, neighbour, pmode)
+            wire = (await self._packer.pack(delivery, parcel, neighbour, pmode)).wire
         except (EbmsError, ValueError) as error:
             await self._kernel.reject(lease, code="cannot-be-sent", reason=str(error))
             return None

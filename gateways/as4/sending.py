@@ -4,6 +4,8 @@ Rules:
 
 1. What is posted was frozen first (`gateways.as4.packing`): a later attempt posts the same signed octets.
 2. Only a signed receipt that repeats every digest settles; an authenticated error refuses; everything else is "try again".
+   Where the partner's file says ``answers_duplicates: error``, their signed error that they have it already settles what was sent
+   before, unless they ever answered another error to it: they may know its id and yet have lost it.
 3. Where the agreement has receipts called back, an empty answer is "sent": the receipt comes on its own (`gateways.as4.signals`).
 """
 
@@ -18,14 +20,14 @@ from accesspoint.outbound import SUCCESS, build, judge_answer, new_cid
 from accesspoint.pmode import PMode
 from core import failpoint
 from core.clock import SECOND
-from core.delivery import Delivery, Frozen
+from core.delivery import Delivery
 from core.errors import UsageError
 from core.gateway import Kernel, Outcome
 from core.parcel import Parcel
 from core.trust import common_name
-from gateways.as4.evidence import code_of, is_duplicate, reason_of, receipt_of, refusal_of
+from gateways.as4.evidence import code_of, is_duplicate, reason_of, receipt_of, refusal_of, says_already
 from gateways.as4.mapping import test_message
-from gateways.as4.packing import Packer, Wire
+from gateways.as4.packing import Packed, Packer, Wire
 from gateways.as4.partners import Neighbour, Partners, signer
 from gateways.as4.workers import Workers
 
@@ -52,10 +54,13 @@ class Sender:
             reason = f"partner {neighbour.partner.id} has no exchange that sends {parcel.integration}: add one"
             return Outcome(code="no-exchange", reason=reason)
         try:
-            wire, frozen = await self._packer.pack(delivery, parcel, neighbour, pmode)
+            packed = await self._packer.pack(delivery, parcel, neighbour, pmode)
         except (EbmsError, ValueError) as error:
             return Outcome(refused=True, code="cannot-be-sent", reason=str(error))
-        return await self._post(delivery, parcel, neighbour, pmode, wire, frozen)
+        outcome, doubted = await self._post(parcel, neighbour, pmode, packed)
+        if doubted and not packed.wire.doubted:
+            await self._packer.doubt(delivery, parcel, packed, pmode)
+        return outcome
 
     async def ping(self, partner: str) -> dict[str, str]:
         """Send the test message that every product answers and nobody delivers; says what came of it."""
@@ -89,21 +94,21 @@ class Sender:
 
     # -- posting
 
-    async def _post(
-        self, delivery: Delivery, parcel: Parcel, neighbour: Neighbour, pmode: PMode, wire: Wire, frozen: Frozen
-    ) -> Outcome:
+    async def _post(self, parcel: Parcel, neighbour: Neighbour, pmode: PMode, packed: Packed) -> tuple[Outcome, bool]:
+        """What came of sending it, and whether the answer has made it `doubted`."""
         failpoint.reach("before-post")
         try:
             try:
-                response = await self._once(parcel, neighbour, wire)
+                response = await self._once(parcel, neighbour, packed.wire)
             except Unreachable as error:
                 if not error.stale:
                     raise
-                response = await self._once(parcel, neighbour, wire)  # a kept connection the peer had closed
+                response = await self._once(parcel, neighbour, packed.wire)  # a kept connection the peer had closed
         except Unreachable as error:
-            return Outcome(code=error.word, reason=f"{neighbour.partner.url}: {error.detail}", spent=frozen.objects)
+            reason = f"{neighbour.partner.url}: {error.detail}"
+            return Outcome(code=error.word, reason=reason, spent=packed.frozen.objects), False
         failpoint.reach("after-answer")
-        return await self._workers.small(self._judge, delivery, pmode, wire, response, frozen.objects)
+        return await self._workers.small(self._judge, neighbour, pmode, packed, response)
 
     async def _once(self, parcel: Parcel, neighbour: Neighbour, wire: Wire) -> Response:
         message = wire.message
@@ -118,26 +123,27 @@ class Sender:
 
     # -- judging
 
-    def _judge(
-        self, delivery: Delivery, pmode: PMode, wire: Wire, response: Response, spent: tuple[str, ...]
-    ) -> Outcome:
+    def _judge(self, neighbour: Neighbour, pmode: PMode, packed: Packed, response: Response) -> tuple[Outcome, bool]:
         """What the answer proves; blocking (it verifies a signature)."""
         wait = response.retry_after * SECOND if response.retry_after is not None else None
-        neighbour, now = self._partners().of(pmode), self._kernel.clock.now()
+        wire, spent, now = packed.wire, packed.frozen.objects, self._kernel.clock.now()
         if _called_back(neighbour, response):
-            return Outcome(sent=True, spent=spent)
+            return Outcome(sent=True, spent=spent), False
+        name, message_id = packed.frozen.delivery_id, wire.message.message_id
         trust = self._partners().trust(pmode)
         try:
             proof = judge_answer(wire.message, pmode, trust, response.status, response.content_type, response.body)
         except RemoteError as error:
-            if neighbour.partner.answers_duplicates == "error" and delivery.attempts > 1 and is_duplicate(error):
-                receipt = receipt_of(delivery.id, wire.message.message_id, response.body, now)
-                return Outcome(receipt=receipt, note={"cause": _HAVE_IT}, spent=spent)
-            return refusal_of(error, wait, spent)
+            counts = neighbour.partner.answers_duplicates == "error"
+            if counts and packed.again and not wire.doubted and is_duplicate(error):
+                receipt = receipt_of(name, message_id, response.body, now)
+                return Outcome(receipt=receipt, note={"cause": _HAVE_IT}, spent=spent), False
+            outcome = refusal_of(error, wait, spent)
+            return outcome, counts and not outcome.refused and not says_already(error)
         except (EbmsError, SoapFault) as error:
-            return Outcome(code=code_of(error), reason=reason_of(error), retry_after=wait, spent=spent)
-        receipt = receipt_of(delivery.id, wire.message.message_id, proof.raw, now)
-        return Outcome(receipt=receipt, note={"receipt": proof.message_id}, spent=spent)
+            return Outcome(code=code_of(error), reason=reason_of(error), retry_after=wait, spent=spent), False
+        receipt = receipt_of(name, message_id, proof.raw, now)
+        return Outcome(receipt=receipt, note={"receipt": proof.message_id}, spent=spent), False
 
 
 def _called_back(neighbour: Neighbour, response: Response) -> bool:

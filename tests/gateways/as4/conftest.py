@@ -75,7 +75,11 @@ def make_estate(tmp_path: Path, templates: Callable[[str], Path]) -> MakeEstate:
 
     def make(profile: str) -> CopiedEstate:
         made = CopiedEstate(
-            tmp_path / profile, retry_first=0.05, retry_longest=0.1, profile=profile, template=templates(profile)
+            tmp_path / profile.rpartition("-")[2],
+            retry_first=0.05,
+            retry_longest=0.1,
+            profile=profile,
+            template=templates(profile),
         )
         made.make()
         return made

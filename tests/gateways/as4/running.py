@@ -31,6 +31,7 @@ from core.kernel import NodeKernel, refusal_id
 from core.ledger import alarms, deliveries, trace
 from core.ledger.tables import delivery
 from core.node import Node
+from core.operations import Operations
 from core.parcel import Acceptance
 from core.runtime import Runtime
 from core.trust import load_identity
@@ -81,6 +82,13 @@ async def running(*homes: Path) -> AsyncIterator[list[Node]]:
 def kernel(node: Node, gateway: str = "test") -> NodeKernel:
     """The kernel as a gateway of that name sees it."""
     return NodeKernel(node.runtime, gateway, node.mail)
+
+
+async def applied(node: Node) -> None:
+    """The configuration directory as it is now becomes the next version."""
+    operations = Operations(node.runtime, kernel(node, "local"), node.follow)
+    directory = str(node.settings.config_path)
+    await operations.apply({"directory": directory, "who": "test", "why": "a change"}, lambda _: None)
 
 
 async def until(
@@ -254,6 +262,8 @@ class Peer:
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
     on_first_octet: Callable[[], None] = lambda: None
+    pause: float = 0.0
+    """Seconds before it answers."""
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -295,6 +305,7 @@ class Peer:
                 octets = answer(request)
                 if octets is None:
                     return
+                await asyncio.sleep(self.pause)
                 writer.write(octets)
                 await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError):

@@ -14,11 +14,14 @@ from pathlib import Path
 import pytest
 
 from accesspoint import limits
+from accesspoint.ebms import envelope_xml, signal_xml
 from accesspoint.errors import CATALOGUE, VALUE_INCONSISTENT, CatalogueEntry, EbmsError, SoapFault
-from accesspoint.receipts import error_xml
+from accesspoint.profiles import EDELIVERY_1_15
+from accesspoint.receipts import error_xml, receipt_xml
 from accesspoint.references import Reference
 from accesspoint.server import server_context
 from accesspoint.signals import fault_envelope, unsigned_error
+from accesspoint.wss import local_references, security_xml, signed_info
 from conformance.pki import write
 from core import explain
 from core.clock import SECOND, SystemClock
@@ -26,7 +29,7 @@ from core.ledger.tables import receipt
 from core.receipt import Level, Verdict
 from gateways.as4.adapter import As4Gateway
 from tests.gateways.as4.conftest import CopiedEstate
-from tests.gateways.as4.making import authority, edit, stranger
+from tests.gateways.as4.making import authority, edit, sign_with, stranger
 from tests.gateways.as4.running import (
     SMALL,
     Line,
@@ -79,6 +82,31 @@ def _stripped(octets: bytes) -> bytes:
     return octets[:start] + octets[end:]
 
 
+def _signed_without_body(peer: Peer, request: Request, body: bytes) -> bytes:
+    """A receipt whose signature covers Messaging alone."""
+    said, _ = peer.read(request)
+    content = receipt_xml(said.references)
+    messaging = signal_xml("signal-1@hospital.example", SystemClock().now(), said.message.message_id, content, "m")
+    _, covered = local_references(messaging, "m", body, "b")
+    info = signed_info(EDELIVERY_1_15, (covered,))
+    by = peer.identity
+    return envelope_xml(
+        security_xml(info, sign_with(by)(info), by.certificate, "binary-security-token", "t"), messaging, body
+    )
+
+
+@pytest.mark.parametrize("body", [b"<S12:Body></S12:Body>", b"<S12:Body>\n </S12:Body>"])
+async def test_a_receipt_whose_empty_body_is_unsigned_settles(line: Line, body: bytes):
+    """As some products write it: the Body says nothing, so nobody can have changed what it says."""
+    peer = line.peer
+    peer.script = [lambda r: response(_signed_without_body(peer, r, body))]
+    parcel = await line.hand_over()
+    delivery = await in_state(line.node, parcel, "delivered")
+    assert delivery.attempts == 1
+    (kept,) = line.kept(receipt, delivery.id)
+    assert body in kept.raw
+
+
 UNBELIEVED: dict[str, tuple[Callable[[Peer], Script], str]] = {
     "a wrong digest": (lambda p: lambda r: response(p.receipt(r, change=_wrong_digest)), "EBMS:0302"),
     "a part not named": (lambda p: lambda r: response(p.receipt(r, change=lambda x: x[:-1])), "EBMS:0302"),
@@ -97,6 +125,14 @@ UNBELIEVED: dict[str, tuple[Callable[[Peer], Script], str]] = {
     "nothing": (lambda p: lambda r: response(status=202), "EBMS:0301"),
     "a web page": (lambda p: lambda r: response(b"hello", headers={"Content-Type": "text/html"}), "EBMS:0301"),
     "half an envelope": (lambda p: lambda r: response(p.receipt(r)[:-20]), "EBMS:0301"),
+    "an unsigned body that says something": (
+        lambda p: lambda r: response(_signed_without_body(p, r, b"<S12:Body><a></a></S12:Body>")),
+        "EBMS:0302",
+    ),
+    "words in an unsigned body": (
+        lambda p: lambda r: response(_signed_without_body(p, r, b"<S12:Body>words</S12:Body>")),
+        "EBMS:0302",
+    ),
     "a message": (lambda p: lambda r: response(_our_own(p, r)), "EBMS:0302"),
     "a redirect": (
         lambda p: lambda r: response(status=307, headers={"Location": "http://localhost:9/"}),

@@ -23,8 +23,6 @@ from core.delivery import Delivery, State
 from core.gateway import Outcome
 from core.ledger import parcels
 from core.ledger.tables import frozen
-from core.node import Node
-from core.operations import Operations
 from gateways.as4.adapter import As4Gateway
 from gateways.as4.packing import Wire
 from tests.gateways.as4.conftest import CopiedEstate
@@ -34,6 +32,7 @@ from tests.gateways.as4.running import (
     Line,
     Peer,
     Request,
+    applied,
     busy,
     failed_with,
     handed_over,
@@ -223,7 +222,7 @@ async def test_a_changed_encryption_certificate_remakes_only_the_encryption(esta
         said_of_old, _ = peer.read(old)
         later = Peer(estate)
         peer.script = [later.accept]
-        await _applied(node)
+        await applied(node)
         await in_state(node, parcel, "delivered")
         new_request = peer.requests[-1]
         assert count(node.runtime, "frozen") == 2
@@ -245,13 +244,6 @@ def _header(request: Request, name: bytes) -> str:
     return {key.lower(): value for key, value in lines.items()}[name].decode()
 
 
-async def _applied(node: Node) -> None:
-    """The configuration directory as it is now becomes the next version."""
-    operations = Operations(node.runtime, kernel(node, "local"), node.follow)
-    directory = str(node.settings.config_path)
-    await operations.apply({"directory": directory, "who": "test", "why": "a change"}, lambda _: None)
-
-
 # --- what cannot be sent ----------------------------------------------------------------------------------------------
 
 
@@ -267,7 +259,7 @@ async def test_an_exchange_that_is_missing_is_named(estate: CopiedEstate):
         assert delivery.last_reason == "partner hospital has no exchange that sends files: add one"
         assert count(node.runtime, "frozen") == 0
         plain_http(estate, exchanges=[{"integration": FILES, "service": service, "action": "deliver-file"}])
-        await _applied(node)
+        await applied(node)
         await in_state(node, parcel, "delivered")
 
 
@@ -342,16 +334,17 @@ async def test_a_payload_that_is_damaged_before_it_is_packed_leaves_no_copy(line
         max_size=5,
     ),
     st.sampled_from([b"", bytes(range(32))]),
+    st.booleans(),
     st.binary(max_size=40),
 )
 @settings(max_examples=60, deadline=None)
 async def test_what_is_frozen_is_read_back(
-    parts: list[tuple[bytes | None, str | None]], encrypted_for: bytes, root: bytes
+    parts: list[tuple[bytes | None, str | None]], encrypted_for: bytes, doubted: bool, root: bytes
 ):
     """Octets in memory, names of kept objects, and parts that are sent from where they lie."""
     listed = tuple((f"p{n}@x", "application/json", n, bytes(12)) for n in range(len(parts)))
     message = outbound.Message("m@x", root, "b", bytes(16), listed, ())
-    wire = Wire(message, tuple(parts), encrypted_for)
+    wire = Wire(message, tuple(parts), encrypted_for, doubted)
     assert Wire.from_bytes(wire.to_bytes()) == wire
     if not encrypted_for:
         assert not Wire.from_bytes(wire.to_bytes()).encrypted_for, "as wires were frozen before it was written down"
