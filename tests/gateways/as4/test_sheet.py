@@ -101,10 +101,11 @@ def test_the_parameters_of_what_they_send():
 
 
 def test_what_is_agreed_beside_the_profile_is_said():
-    """A P-Mode's name, no agreement, no compression, other bounds."""
+    """A P-Mode's name within an agreement, or neither; no compression, other bounds."""
     exchange = {"integration": "n", "service": {"value": "urn:s"}, "action": "a", "pmode": "port-7"}
-    rows = _rows(sheet_of(exchanges=[exchange], agreement=None, compress=False, max_size=9, max_payloads=2))
-    assert rows["PMode.ID"] == "port-7"
+    assert _rows(sheet_of(exchanges=[exchange]))["PMode.ID"] == "port-7"
+    bare = {name: value for name, value in exchange.items() if name != "pmode"}
+    rows = _rows(sheet_of(exchanges=[bare], agreement=None, compress=False, max_size=9, max_payloads=2))
     assert "PMode.Agreement" not in rows
     assert rows["PMode[1].PayloadService.CompressionType"] == "none"
     assert rows["PMode[1].BusinessInfo.PayloadProfile.maxSize"].startswith("9 octets")

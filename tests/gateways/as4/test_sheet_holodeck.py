@@ -127,6 +127,7 @@ def test_types_a_p_modes_name_and_compression():
         "Leg/UserMessageFlow/ErrorHandling/ReplyPattern=RESPONSE",
         "Leg/UserMessageFlow/PayloadProfile/UseAS4Compression=false",
     ]
+    del exchange["pmode"]
     bare = _flow(sheet_of(exchanges=[exchange], agreement=None), 0)
     assert bare.find("p:id", _NS).get("include") is None
     assert bare.find("p:Agreement", _NS) is None

@@ -52,13 +52,13 @@ def test_what_they_send_is_a_call_of_the_sender():
 
 def test_what_is_not_agreed_is_null():
     """No type, no agreement; and a P-Mode's name where there is one."""
-    exchange = {"integration": "n", "service": {"value": "urn:s"}, "action": "a", "pmode": "port-7"}
+    exchange = {"integration": "n", "service": {"value": "urn:s"}, "action": "a"}
     text = phase4_java(sheet_of(untyped_names=True, party_id={"value": "v"}, agreement=None, exchanges=[exchange]))
     assert 'new PModeParty(null, "v",' in text
     assert '.service(null, "urn:s")' in text
     assert "setServiceType" not in text
-    assert 'new PMode("port-7",' in text
     assert '    "", EMEP.ONE_WAY' in text
+    assert 'new PMode("port-7",' in phase4_java(sheet_of(exchanges=[exchange | {"pmode": "port-7"}]))
 
 
 @pytest.mark.parametrize(
