@@ -23,7 +23,9 @@ WITH_EFFECTS: Final = frozenset({"client", "server", "entropy"})
 PURE: Final = {
     "core": ("agreement", "condition", "delivery", "description", "errors", "explain", "integration", "limits", "parcel",
              "receipt", "route", "schedule", "system"),
-    "gateways/as4": ("checks", "mapping", "partners", "settings"),
+    "gateways/as4": ("checks", "evidence", "mapping", "partners", "settings"),
+    "gateways/as4/moving": ("domibus", "importing", "links", "shape", "terms", "truststore"),
+    "gateways/as4/sheets": ("domibus", "holodeck", "java", "sheet"),
 }  # fmt: skip
 """Pure modules of packages that also have others."""
 

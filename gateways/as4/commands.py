@@ -19,13 +19,14 @@ from core.cli.output import ERR, Json, say, say_json
 from core.errors import NotFound, UsageError
 from core.runtime import Catalogue
 from core.trust import load_identity
-from gateways.as4 import domibus, sheet
-from gateways.as4.domibus_shape import Finding
-from gateways.as4.importing import Imported, imported
-from gateways.as4.sheet_domibus import domibus_xml
-from gateways.as4.sheet_holodeck import holodeck_xml
-from gateways.as4.sheet_java import oxalis_text, phase4_java
-from gateways.as4.truststore import certificates_of, placed
+from gateways.as4.moving import domibus
+from gateways.as4.moving.importing import Imported, imported
+from gateways.as4.moving.shape import Finding
+from gateways.as4.moving.truststore import certificates_of, placed
+from gateways.as4.sheets import sheet
+from gateways.as4.sheets.domibus import domibus_xml
+from gateways.as4.sheets.holodeck import holodeck_xml
+from gateways.as4.sheets.java import oxalis_text, phase4_java
 
 _HEAD: Final = "# Made by `stafet import-pmode`. Read what it said before you apply this.\n"
 _LEVELS: Final = ("left out", "changed", "to do", "note")

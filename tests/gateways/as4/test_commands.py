@@ -18,12 +18,12 @@ from core.cli import talk
 from core.config import load
 from core.errors import ConfigError, StafetError, UsageError
 from core.trust import load_identity
-from gateways.as4 import domibus
 from gateways.as4.commands import import_pmode, partner_sheet
-from gateways.as4.importing import imported
+from gateways.as4.moving import domibus
+from gateways.as4.moving.importing import imported
 from tests.gateways.as4.conftest import CopiedEstate
 from tests.gateways.as4.making import CATALOGUE, authority
-from tests.gateways.as4.pmodes import WHOLE, changed
+from tests.gateways.as4.moving.making import WHOLE, changed
 
 Call = Callable[..., Result]
 

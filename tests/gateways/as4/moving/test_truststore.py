@@ -11,9 +11,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 
 from core.errors import UsageError
-from gateways.as4.domibus_shape import Finding
-from gateways.as4.importing import Wanted
-from gateways.as4.truststore import certificates_of, placed
+from gateways.as4.moving.importing import Wanted
+from gateways.as4.moving.shape import Finding
+from gateways.as4.moving.truststore import certificates_of, placed
 from tests.gateways.as4.making import authority, stranger
 
 SIGNING = Wanted("certificates/south-signing.pem", "South_Valley", "signing")

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from accesspoint import names
-from gateways.as4.sheet import Agreed, Flow, only_1_15
+from gateways.as4.sheets.sheet import Agreed, Flow, only_1_15
 
 _SIGNS: Final = {
     names.RSA_SHA256: "RSA_SHA_256",

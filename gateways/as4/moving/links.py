@@ -15,9 +15,9 @@ from typing import TypeVar
 
 from accesspoint import names
 from accesspoint.ebms import Typed
-from gateways.as4.domibus import Leg, PMode, Process
-from gateways.as4.domibus_shape import Finding
-from gateways.as4.domibus_terms import comes_with_pull, profile_of
+from gateways.as4.moving.domibus import Leg, PMode, Process
+from gateways.as4.moving.shape import Finding
+from gateways.as4.moving.terms import comes_with_pull, profile_of
 
 Say = Callable[..., None]
 """Takes findings."""

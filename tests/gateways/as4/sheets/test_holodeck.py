@@ -7,9 +7,9 @@ from lxml import etree
 
 from accesspoint import names
 from core.errors import UsageError
-from gateways.as4.sheet import Agreed
-from gateways.as4.sheet_holodeck import NAMESPACE, holodeck_xml
-from tests.gateways.as4.sheets import CORNERS, EB, URL, sheet_of
+from gateways.as4.sheets.holodeck import NAMESPACE, holodeck_xml
+from gateways.as4.sheets.sheet import Agreed
+from tests.gateways.as4.sheets.making import CORNERS, EB, URL, sheet_of
 
 _NS = {"p": NAMESPACE}
 

@@ -12,8 +12,8 @@ from accesspoint import names
 from accesspoint.ebms import Typed
 from accesspoint.profiles import ALGORITHMS, PROFILES
 from core import limits
-from gateways.as4.domibus import Leg, Payload, PayloadProfile
-from gateways.as4.domibus_terms import (
+from gateways.as4.moving.domibus import Leg, Payload, PayloadProfile
+from gateways.as4.moving.terms import (
     Plan,
     also_accept,
     comes_with_pull,
@@ -25,7 +25,7 @@ from gateways.as4.domibus_terms import (
     refusal,
     retry_plan,
 )
-from tests.gateways.as4.pmodes import read
+from tests.gateways.as4.moving.making import read
 
 LEG = read().legs[0]
 

@@ -8,10 +8,10 @@ import pytest
 
 from accesspoint import names
 from accesspoint.ebms import Typed
-from gateways.as4.domibus import PMode
-from gateways.as4.domibus_links import Link, agreed, links_of, same, unused
-from gateways.as4.domibus_shape import Finding
-from tests.gateways.as4.pmodes import EB, read
+from gateways.as4.moving.domibus import PMode
+from gateways.as4.moving.links import Link, agreed, links_of, same, unused
+from gateways.as4.moving.shape import Finding
+from tests.gateways.as4.moving.making import EB, read
 
 US = "north_harbour"
 PILOT = "urn:fictitious:role:pilot"

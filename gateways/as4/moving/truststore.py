@@ -18,8 +18,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs12
 
 from core.errors import UsageError
-from gateways.as4.domibus_shape import Finding
-from gateways.as4.importing import Wanted
+from gateways.as4.moving.importing import Wanted
+from gateways.as4.moving.shape import Finding
 
 _SUFFIXES: Final = {"signing": ("_sign",), "encryption": ("_encrypt", "_decrypt")}
 _KINDS: Final = ("_rsa", "_ecc", "")

@@ -7,8 +7,8 @@ from lxml import etree
 
 from accesspoint.ebms import Typed
 from core.errors import ConfigError
-from gateways.as4.domibus_shape import Finding, Reading, elements, is_true, label, local_name, typed
-from tests.gateways.as4.pmodes import about, read
+from gateways.as4.moving.shape import Finding, Reading, elements, is_true, label, local_name, typed
+from tests.gateways.as4.moving.making import about, read
 
 
 def test_an_attribute_that_is_not_known_is_said():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from core.errors import UsageError
-from gateways.as4.sheet_java import oxalis_text, phase4_java
-from tests.gateways.as4.sheets import CORNERS, EB, URL, party, sheet_of
+from gateways.as4.sheets.java import oxalis_text, phase4_java
+from tests.gateways.as4.sheets.making import CORNERS, EB, URL, party, sheet_of
 
 # --- phase4 -----------------------------------------------------------------------------------------------------------
 

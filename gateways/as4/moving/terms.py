@@ -11,8 +11,8 @@ from typing import Final, Literal
 
 from accesspoint import names
 from core import limits
-from gateways.as4.domibus import Leg, Process
-from gateways.as4.domibus_shape import Finding
+from gateways.as4.moving.domibus import Leg, Process
+from gateways.as4.moving.shape import Finding
 
 KeyReference = Literal["binary-security-token", "subject-key-identifier", "issuer-serial"]
 

@@ -12,8 +12,8 @@ from lxml import etree
 from accesspoint.ebms import Typed
 from core import limits
 from core.errors import ConfigError
-from gateways.as4 import domibus
-from tests.gateways.as4.pmodes import EB, WHOLE, about, changed, read
+from gateways.as4.moving import domibus
+from tests.gateways.as4.moving.making import EB, WHOLE, about, changed, read
 
 
 def _refused(text: str | bytes) -> ConfigError:

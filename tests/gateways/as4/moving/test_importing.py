@@ -14,12 +14,12 @@ from core.config import Configuration, load
 from core.description import Address, Description
 from core.errors import ConfigError
 from core.system import RESIDUAL
-from gateways.as4 import domibus
-from gateways.as4.domibus_shape import Finding
-from gateways.as4.importing import Ids, Imported, imported, slug
+from gateways.as4.moving import domibus
+from gateways.as4.moving.importing import Ids, Imported, imported, slug
+from gateways.as4.moving.shape import Finding
 from gateways.as4.settings import Partner
 from tests.gateways.as4.making import CATALOGUE, authority
-from tests.gateways.as4.pmodes import EB, WHOLE, about, read
+from tests.gateways.as4.moving.making import EB, WHOLE, about, read
 
 LEG = 'compressPayloads="true"'
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gateways.as4 import domibus
-from gateways.as4.domibus_shape import Finding
+from gateways.as4.moving import domibus
+from gateways.as4.moving.shape import Finding
 
 EB = "http://docs.oasis-open.org/ebxml-msg/ebms/v3.0/ns/core/200704/"
 

@@ -9,9 +9,9 @@ from accesspoint import names
 from accesspoint.ebms import Typed
 from core.errors import UsageError
 from core.trust import fingerprint
-from gateways.as4 import sheet
-from gateways.as4.sheet import Agreed
-from tests.gateways.as4.sheets import CORNERS, EB, URL, certificate, sheet_of
+from gateways.as4.sheets import sheet
+from gateways.as4.sheets.sheet import Agreed
+from tests.gateways.as4.sheets.making import CORNERS, EB, URL, certificate, sheet_of
 
 
 def _rows(agreed: Agreed, flow: int = 0) -> dict[str, str]:

@@ -12,8 +12,8 @@ from lxml import etree
 from accesspoint import names
 from accesspoint.ebms import Typed
 from accesspoint.soap import Element
-from gateways.as4.domibus import NAMESPACE
-from gateways.as4.sheet import Agreed, Flow, only_1_15
+from gateways.as4.moving.domibus import NAMESPACE
+from gateways.as4.sheets.sheet import Agreed, Flow, only_1_15
 
 _POLICIES: Final = {
     "binary-security-token": "eDeliveryAS4Policy_BST.xml",

@@ -15,7 +15,7 @@ from lxml import etree
 from accesspoint import names
 from accesspoint.ebms import Typed
 from accesspoint.soap import Element
-from gateways.as4.sheet import Agreed, Flow, only_1_15
+from gateways.as4.sheets.sheet import Agreed, Flow, only_1_15
 
 NAMESPACE: Final = "http://holodeck-b2b.org/schemas/2014/10/pmode"
 _REFERENCES: Final = {

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from core.errors import UsageError
-from gateways.as4 import domibus
-from gateways.as4.importing import imported
+from gateways.as4.moving import domibus
+from gateways.as4.moving.importing import imported
 from gateways.as4.settings import Partner
-from gateways.as4.sheet import Agreed
-from gateways.as4.sheet_domibus import domibus_xml
-from tests.gateways.as4.sheets import CORNERS, EB, URL, party, sheet_of
+from gateways.as4.sheets.domibus import domibus_xml
+from gateways.as4.sheets.sheet import Agreed
+from tests.gateways.as4.sheets.making import CORNERS, EB, URL, party, sheet_of
 
 SERVICE = {"value": "urn:fictitious:service:arrivals", "type": "urn:fictitious:services"}
 BOTH = {"integration": "notes", "service": SERVICE, "action": "note"}

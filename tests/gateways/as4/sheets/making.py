@@ -6,7 +6,7 @@ import functools
 from typing import Any
 
 from gateways.as4.settings import Partner, Party
-from gateways.as4.sheet import Agreed, agreed
+from gateways.as4.sheets.sheet import Agreed, agreed
 from tests.gateways.as4.making import authority
 
 URL = "https://as4.harbour.example/as4"

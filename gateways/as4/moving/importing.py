@@ -23,10 +23,10 @@ from pydantic import BaseModel, ValidationError
 from accesspoint.ebms import Typed
 from core.errors import ConfigError
 from core.system import RESIDUAL
-from gateways.as4.domibus import Leg, Party, PMode
-from gateways.as4.domibus_links import Link, agreed, links_of, same, unused
-from gateways.as4.domibus_shape import Finding
-from gateways.as4.domibus_terms import (
+from gateways.as4.moving.domibus import Leg, Party, PMode
+from gateways.as4.moving.links import Link, agreed, links_of, same, unused
+from gateways.as4.moving.shape import Finding
+from gateways.as4.moving.terms import (
     CORNERS,
     also_accept,
     corners_of,

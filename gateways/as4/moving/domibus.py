@@ -21,7 +21,7 @@ from accesspoint.errors import EbmsError
 from accesspoint.soap import Element, parse_xml
 from core import limits
 from core.errors import ConfigError
-from gateways.as4.domibus_shape import Finding, Reading, elements, is_true, label, local_name, typed
+from gateways.as4.moving.shape import Finding, Reading, elements, is_true, label, local_name, typed
 
 NAMESPACE: Final = "http://domibus.eu/configuration"
 

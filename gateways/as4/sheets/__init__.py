@@ -1,0 +1,1 @@
+"""What a counterpart must set on their side, in the words of their product."""
