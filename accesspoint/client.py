@@ -71,9 +71,6 @@ class Client:
             auto_decompress=False,
             trust_env=False,
             skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept"),
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=limits.CONNECT_TIMEOUT, sock_read=limits.READ_TIMEOUT
-            ),
         )
 
     async def post(
@@ -127,17 +124,33 @@ class Client:
 
     @asynccontextmanager
     async def fetch(
-        self, url: str, content_type: str, body: bytes, *, tls: ssl.SSLContext | None
+        self,
+        url: str,
+        content_type: str,
+        body: bytes,
+        *,
+        tls: ssl.SSLContext | None,
+        answer_within: float | None = None,
     ) -> AsyncIterator[Fetched]:
-        """POST a signal and read a long answer as it comes. Raises `Unreachable`, also from `Fetched.chunks`."""
-        headers = {"Content-Type": content_type, "Content-Length": str(len(body))}
+        """POST a signal and read a long answer as it comes. Raises `Unreachable`, also from `Fetched.chunks`.
+
+        ``answer_within`` as for `post`. What the caller raises while reading passes as it is.
+        """
+        silence = limits.READ_TIMEOUT if answer_within is None else answer_within
+        request = self._session.post(
+            url,
+            data=body,
+            headers={"Content-Type": content_type, "Content-Length": str(len(body))},
+            ssl=tls if tls is not None else True,
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.CONNECT_TIMEOUT, sock_read=silence),
+        )
         try:
-            async with self._session.post(
-                url, data=body, headers=headers, ssl=tls if tls is not None else True, allow_redirects=False
-            ) as response:
-                yield Fetched(response)
+            response = await request
         except (aiohttp.ClientError, OSError, ssl.SSLError) as error:
             raise _unreachable(error, answered=False) from None
+        async with response:
+            yield Fetched(response)
 
     async def close(self) -> None:
         """Close all connections."""

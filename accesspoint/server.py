@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -32,6 +32,10 @@ _STOPPING: Final = "5"
 SOAP_TYPE: Final = "application/soap+xml; charset=UTF-8"
 
 
+Streamed = AsyncGenerator[bytes, None]
+"""Octets as they are made; closed when they are not wanted any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What goes back: an HTTP status, a media type and the octets, or a ``stream`` of ``length`` octets where they are many."""
@@ -40,7 +44,7 @@ class Answer:
     body: bytes = b""
     content_type: str = SOAP_TYPE
     headers: dict[str, str] = field(default_factory=dict)
-    stream: AsyncIterator[bytes] | None = None
+    stream: Streamed | None = None
     length: int = 0
 
 
@@ -160,12 +164,32 @@ class Server:
             self._on_bug(error)
             return web.Response(status=500, text="Internal error; the operator has been told.\n")
         await incoming.drain()
-        headers = dict(answer.headers)
         if answer.stream is not None:
-            return await _streamed(request, answer, headers)
+            return await self._stream(request, answer, answer.stream)
+        headers = dict(answer.headers)
         if answer.body:
             headers["Content-Type"] = answer.content_type
         return web.Response(status=answer.status, body=answer.body or None, headers=headers)
+
+    async def _stream(self, request: web.BaseRequest, answer: Answer, stream: Streamed) -> web.StreamResponse:
+        """A long answer, piece by piece. One that breaks off ends the connection, so that nobody takes it for whole."""
+        headers = {**answer.headers, "Content-Type": answer.content_type}
+        response = web.StreamResponse(status=answer.status, headers=headers)
+        response.content_length = answer.length
+        async with aclosing(stream):
+            try:
+                await response.prepare(request)
+                async for piece in stream:
+                    async with asyncio.timeout(limits.READ_TIMEOUT):
+                        await response.write(piece)
+                await response.write_eof()
+            except BaseException as error:  # whatever it was, half a message must not look like one
+                if not isinstance(error, OSError | asyncio.CancelledError):  # the peer's doing, and the end of the node
+                    self._on_bug(error)
+                if request.transport is not None:
+                    request.transport.abort()
+                raise ConnectionResetError("a long answer was not finished") from None
+        return response
 
     async def start(self) -> None:
         """Bind and begin to serve. Raises `OSError` when the address is taken."""
@@ -199,24 +223,6 @@ class Server:
                 await self._idle.wait()
         if self._runner:
             await self._runner.cleanup()
-
-
-async def _streamed(request: web.BaseRequest, answer: Answer, headers: dict[str, str]) -> web.StreamResponse:
-    """A long answer, piece by piece. One that breaks off ends the connection, so that nobody takes it for whole."""
-    assert answer.stream is not None
-    response = web.StreamResponse(status=answer.status, headers={**headers, "Content-Type": answer.content_type})
-    response.content_length = answer.length
-    await response.prepare(request)
-    try:
-        async for piece in answer.stream:
-            async with asyncio.timeout(limits.READ_TIMEOUT):
-                await response.write(piece)
-        await response.write_eof()
-    except BaseException:  # whatever it was, half a message must not look like one
-        if request.transport is not None:
-            request.transport.abort()
-        raise
-    return response
 
 
 def server_context(chain_file: str, key_file: str, client_ca: str | None, *, demand_client: bool) -> ssl.SSLContext:

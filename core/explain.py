@@ -50,6 +50,7 @@ _EVENTS: Final[dict[str, str]] = {
     "release": "released",
     "resend": "sent again by {by}",
     "redirected": "routed again",
+    "reported": "they report an error that may pass: {code} {reason}",
     "not-believed": "a signal about it came that proves nothing; not believed",
     "late": "an attempt reported after its lease had ended; nothing was changed",
 }

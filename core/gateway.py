@@ -243,6 +243,10 @@ class Kernel(Protocol):
         """The system will never take it. Raises `StaleLease`."""
         ...
 
+    async def give_up(self, lease: Lease, *, code: str, reason: str) -> None:
+        """Lent often enough, and the system never said a word; evidence that comes late still counts. Raises `StaleLease`."""
+        ...
+
     def read_now(self, parcel: Parcel, payload: Payload) -> Iterator[bytes]:
         """As `read`, blocking: for worker threads."""
         ...

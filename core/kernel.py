@@ -300,6 +300,10 @@ class NodeKernel:
         """The system will never take it."""
         await self._end(lease, Event.REFUSED, code, reason)
 
+    async def give_up(self, lease: Lease, *, code: str, reason: str) -> None:
+        """Lent often enough without a word."""
+        await self._end(lease, Event.EXHAUSTED, code, reason)
+
     # -- octets
 
     def data_key(self, parcel: Parcel) -> bytes:

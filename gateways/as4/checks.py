@@ -10,12 +10,13 @@ from cryptography import x509
 from accesspoint.errors import CATALOGUE, EbmsError
 from accesspoint.names import RSA_OAEP
 from accesspoint.profiles import Profile
+from accesspoint.pull import serves
 from accesspoint.wss import check_strength, methods_of
 from accesspoint.xmlenc import way_to
 from core.config import Configuration, Problem, certificates_in
 from core.trust import lists_in
 from gateways.as4.partners import agreed_profile
-from gateways.as4.settings import Partner, PartyIdentifier, demand_type
+from gateways.as4.settings import Channel, Partner, PartyIdentifier, demand_type
 
 _REMEDIES: Final = {
     "EBMS:0001": "compare Service, Action and AgreementRef of both partners' files, type included",
@@ -80,6 +81,7 @@ def check(configuration: Configuration) -> Iterable[Problem]:
                 cause = f"no as4.partner is called {target.destination!r}"
                 yield Problem("route", route.id, f"to.{index}.destination", cause, f"known: {known}")
     yield from _ambiguous(configuration)
+    yield from _channels(configuration)
 
 
 def _references(configuration: Configuration, partner: Partner) -> Iterable[Problem]:
@@ -151,3 +153,32 @@ def _ambiguous(configuration: Configuration) -> Iterable[Problem]:
             cause = f"is the same as that of as4.partner {seen[name]}"
             yield Problem("as4.partner", partner.id, "party_id", cause, "put both exchanges into one partner")
         seen[name] = partner.id
+
+
+def _channels(configuration: Configuration) -> Iterable[Problem]:
+    """A channel, and what waits to be pulled, is one partner's: another could take what is not theirs."""
+    channels: list[tuple[Channel, str]] = []
+    waiting: dict[tuple[str, str], str] = {}
+    for partner in configuration.all("as4.partner").values():
+        for index, exchange in enumerate(partner.exchanges):
+            mine = exchange.pull
+            if mine is None or exchange.direction != "send":
+                continue
+            where = f"exchanges.{index}.pull"
+            others = [name for channel, name in channels if name != partner.id and _overlap(channel, mine)]
+            if others:
+                cause = f"{mine.mpc!r} is a channel of as4.partner {others[0]} too"
+                yield Problem(
+                    "as4.partner", partner.id, f"{where}.mpc", cause, "give each partner a channel of its own"
+                )
+            first = waiting.setdefault((partner.system, exchange.integration), partner.id)
+            if first != partner.id:
+                cause = f"as4.partner {first} pulls {exchange.integration} for {partner.system} too"
+                yield Problem("as4.partner", partner.id, where, cause, "have one of them pull")
+            channels.append((mine, partner.id))
+
+
+def _overlap(one: Channel, other: Channel) -> bool:
+    return serves(one.mpc, other.mpc, sub_channels=one.sub_channels) or serves(
+        other.mpc, one.mpc, sub_channels=other.sub_channels
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from accesspoint.errors import HttpRefusal
 from accesspoint.server import Answer, Incoming
 from gateways.as4.pulling import Channels
-from gateways.as4.receiving import Reception, Said
+from gateways.as4.receiving import Reception, Taken
 from gateways.as4.signals import Evidence
 
 
@@ -20,8 +20,8 @@ class Endpoint:
         if path != self._path:
             raise HttpRefusal(404, f"AS4 messages are taken at {self._path}")
         received = await self._reception.receive(incoming)
-        if not isinstance(received, Said):
-            return received
+        if isinstance(received, Taken):
+            return received.answer
         if received.signal.pull_mpc is not None:
             return await self._channels.serve(received.signal, received.envelope, incoming.peer)
         return await self._evidence.take(received.signal, received.envelope, received.octets, incoming.peer)

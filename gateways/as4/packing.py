@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -130,7 +130,7 @@ class Packer:
         """A frozen message as it was made."""
         return Wire.from_bytes(unseal(self._kernel.data_key(parcel), frozen.wire, frozen.delivery_id.encode()))
 
-    def body(self, parcel: Parcel, wire: Wire) -> bytes | AsyncIterator[bytes]:
+    def body(self, parcel: Parcel, wire: Wire) -> bytes | AsyncGenerator[bytes, None]:
         """The octets of a message: whole where all of it is in memory, else piece by piece."""
         small = [octets for octets, _ in wire.parts if octets is not None]
         return wire.message.whole(small) if len(small) == len(wire.parts) else self._octets(parcel, wire)
@@ -204,7 +204,7 @@ class Packer:
             digest = own.digest()
         return Prepared(Part(new_cid(), payload.media_type, False, payload.size, digest, part_properties(payload)))
 
-    async def _octets(self, parcel: Parcel, wire: Wire) -> AsyncIterator[bytes]:
+    async def _octets(self, parcel: Parcel, wire: Wire) -> AsyncGenerator[bytes, None]:
         """The body of a large message, piece by piece, read and encrypted in a thread."""
         pieces = self._pieces(parcel, wire)
         while (octets := await self._workers.large(next, pieces, None)) is not None:

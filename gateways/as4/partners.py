@@ -159,7 +159,11 @@ class Partners:
         return None
 
     def sent_under(self, delivery: Delivery, integration: str) -> tuple[Neighbour, PMode] | None:
-        """The partner and the P-Mode that a delivery went or goes under."""
+        """The partner that a delivery went or goes to, and the P-Mode that its evidence is judged by.
+
+        Where the exchange has been taken out since, that is any P-Mode of theirs: evidence stays evidence.
+        """
+        others = []
         for neighbour in self.by_id.values():
             if delivery.gateway and neighbour.partner.id == delivery.destination:
                 pmode = neighbour.pmode_for(integration)
@@ -169,7 +173,8 @@ class Partners:
                 continue
             if pmode is not None:
                 return neighbour, pmode
-        return None
+            others.append((neighbour, neighbour.pmodes[0]))
+        return others[0] if others else None
 
     def signing_for(self, party_id: ebms.Typed | None) -> Neighbour | None:
         """Somebody to sign an error as, when no P-Mode was found: whoever of us the message was addressed to."""

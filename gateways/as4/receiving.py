@@ -79,6 +79,16 @@ class Said:
     octets: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a message comes to: the ``answer`` to whoever posted it, and for whoever pulled it the signal about it and whether
+    it is new here."""
+
+    answer: Answer
+    about: bytes = b""
+    new: bool = False
+
+
 class Reception:
     """Takes what comes in. ``partners`` and ``configuration`` give the current ones."""
 
@@ -95,12 +105,12 @@ class Reception:
         self._speaker, self._callbacks = speaker, callbacks
         self._partners, self._configuration = partners, configuration
 
-    async def receive(self, incoming: Body) -> Answer | Said:
-        """What to answer to a message, or the signal that came instead. Raises `HttpRefusal` for what is no exchange at all."""
+    async def receive(self, incoming: Body) -> Taken | Said:
+        """What a message comes to, or the signal that came instead. Raises `HttpRefusal` for what is no exchange at all."""
         try:
             staging = self._kernel.stage(size_limit=1 << 62)
         except Overloaded as error:
-            return _later(error)
+            return Taken(_later(error))
         reception = _Message(
             self._kernel, staging, self._partners(), self._configuration(), self._speaker, incoming.peer
         )
@@ -113,15 +123,15 @@ class Reception:
             staging.abort()
             facts = {"cause": fault.reason, "peer": incoming.peer}
             await self._kernel.refusal(f"fault from {incoming.peer}", f"SOAP {fault.code}", facts)
-            return Answer(500, fault_envelope(fault))
+            return Taken(Answer(500, fault_envelope(fault)))
         except Overloaded as error:
             staging.abort()
-            return _later(error)
+            return Taken(_later(error))
         except BaseException:  # cancelled or a bug: nothing half-made stays
             staging.abort()
             raise
 
-    async def _receive(self, reception: _Message, incoming: Body) -> Answer | Said:
+    async def _receive(self, reception: _Message, incoming: Body) -> Taken | Said:
         reception.begin(incoming.content_type)
         held = bytearray()
         whole = incoming.content_length is not None and incoming.content_length <= SMALL
@@ -138,7 +148,7 @@ class Reception:
             return judged
         return await self._accept(reception, judged)
 
-    async def _accept(self, reception: _Message, judged: _Judged) -> Answer:
+    async def _accept(self, reception: _Message, judged: _Judged) -> Taken:
         if judged.item is None:
             reception.forget()
             return self._acknowledged(judged, judged.receipt)
@@ -150,7 +160,7 @@ class Reception:
             raise _error(judged, str(error), remedy) from None
         failpoint.reach("before-answer")
         if acceptance.judgement is Judgement.NEW:
-            return self._acknowledged(judged, judged.receipt)
+            return self._acknowledged(judged, judged.receipt, new=True)
         if acceptance.judgement is Judgement.CONFLICT:
             cause = "was used before for a message with other content"
             raise _error(judged, cause, "give every new message a new MessageId", field="MessageInfo/MessageId")
@@ -160,14 +170,14 @@ class Reception:
         await self._kernel.answer_again(judged.item.key, judged.item.answer)
         return self._acknowledged(judged, judged.receipt)
 
-    def _acknowledged(self, judged: _Judged, receipt: bytes) -> Answer:
+    def _acknowledged(self, judged: _Judged, receipt: bytes, *, new: bool = False) -> Taken:
         """The receipt as the answer, or on its own where the agreement says so."""
         if judged.neighbour.partner.reply_pattern == "callback":
             self._callbacks.post(judged.neighbour, receipt)
-            return Answer(202)
-        return Answer(200, receipt)
+            return Taken(Answer(202), new=new)
+        return Taken(Answer(200, receipt), receipt, new)
 
-    async def _refuse(self, reception: _Message, error: EbmsError, incoming: Body) -> Answer:
+    async def _refuse(self, reception: _Message, error: EbmsError, incoming: Body) -> Taken:
         """Remember why, and answer with a signed error."""
         message = reception.receiver.message if reception.receiver else None
         if message is not None:
@@ -177,7 +187,8 @@ class Reception:
         if message is not None:
             facts["from"] = str(message.from_.id)
         await self._kernel.refusal(reference, error.error.code, facts)
-        return Answer(200, await self._workers.small(reception.error, error))
+        signal = await self._workers.small(reception.error, error)
+        return Taken(Answer(200, signal), signal if message is not None else b"")
 
 
 def _later(error: Overloaded) -> Answer:

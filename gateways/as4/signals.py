@@ -59,7 +59,7 @@ class Evidence:
         wire = await self._workers.small(self._packer.thaw, parcel, frozen)
         receipt = await self._judged(delivery, parcel, pmode, wire, said, envelope, octets)
         if receipt is not None:
-            key = Key(f"as4:{neighbour.partner.id}:signal", said.message_id)
+            key = Key(f"as4:{neighbour.partner.id}:signal", f"{delivery.id}/{said.message_id}")
             await self._kernel.settle(receipt, key=key, answer=b"")
         return TAKEN
 
@@ -75,7 +75,7 @@ class Evidence:
     ) -> Receipt | None:
         """What a signal proves about one delivery; None, with a line in its trace, when it proves nothing."""
         trust, now = self._partners().trust(pmode), self._kernel.clock.now()
-        message = wire.message
+        message, event = wire.message, "not-believed"
         try:
             proof = await self._workers.small(judge_signal, message, pmode, trust, envelope, said, octets)
         except RemoteError as error:
@@ -83,13 +83,13 @@ class Evidence:
             if outcome.refused:
                 refused = receipt_of(delivery.id, message.message_id, octets, now)
                 return replace(refused, verdict=Verdict.REJECTED, code=outcome.code, reason=outcome.reason)
-            code, reason = outcome.code, outcome.reason
+            code, reason, event = outcome.code, outcome.reason, "reported" if error.authenticated else event
         except EbmsError as error:
             code, reason = code_of(error), reason_of(error)
         else:
             return receipt_of(delivery.id, message.message_id, proof.raw, now)
         facts = {"code": code, "reason": reason, "signal": said.message_id}
-        await self._kernel.note(parcel.id, "not-believed", facts)
+        await self._kernel.note(parcel.id, event, facts)
         return None
 
     async def _unknown(self, said: Signal, reference: str, peer: str) -> None:
