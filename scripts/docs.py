@@ -27,6 +27,8 @@ from pydantic import BaseModel
 ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from scripts.marks import DocsError, marks_in  # noqa: E402 - the folder above has to be known first
+
 KINDS: Final = (
     ("system", "core.system", "System"),
     ("integration", "core.integration", "Integration"),
@@ -43,10 +45,6 @@ ERROR_MODULES: Final = ("core.errors", "accesspoint.errors")
 COMMAND_LINE: Final = ("core.cli.main", "whole")
 HOW_TO_MARK: Final = re.compile(r"^<!-- requirement: (.+?) -->$", re.MULTILINE)
 MADE: Final = "<!-- Made by scripts/docs.py; change the source and run it again. -->"
-
-
-class DocsError(Exception):
-    """Something the pages are made from is wrong; the message says where."""
 
 
 class Shown(NamedTuple):
@@ -68,46 +66,6 @@ def read_requirements(path: Path) -> dict[str, dict[str, str]]:
         if set(entry) != {"area", "text"} or "\n" in entry["text"]:
             raise DocsError(f"{path.name}: {name} needs area and text, each one line")
     return dict(listed)
-
-
-def _marked_ids(node: ast.AST, where: str) -> list[str]:
-    """Ids of every ``pytest.mark.requirement(...)`` at or below ``node``."""
-    ids: list[str] = []
-    for call in ast.walk(node):
-        if not (isinstance(call, ast.Call) and ast.unparse(call.func).endswith("mark.requirement")):
-            continue
-        if call.keywords or not call.args:
-            raise DocsError(f"{where}:{call.lineno}: a requirement mark takes ids, as requirement('R62', 'R63')")
-        for argument in call.args:
-            if not (isinstance(argument, ast.Constant) and isinstance(argument.value, str)):
-                raise DocsError(f"{where}:{argument.lineno}: a requirement id must be written out")
-            ids.append(argument.value)
-    return ids
-
-
-def marks_in(source: str, where: str) -> Iterator[tuple[str, str]]:
-    """(requirement id, test id) of one test file. Raises `DocsError` for a mark that no test carries."""
-    tree = ast.parse(source)
-    found: list[tuple[str, str]] = []
-
-    def visit(body: Iterable[ast.stmt], prefix: str) -> None:
-        for node in body:
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark":
-                found.extend((name, prefix) for name in _marked_ids(node.value, where))
-            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                wanted = "Test" if isinstance(node, ast.ClassDef) else "test_"
-                if not node.name.startswith(wanted):
-                    continue
-                for decorator in node.decorator_list:
-                    found.extend((name, f"{prefix}::{node.name}") for name in _marked_ids(decorator, where))
-                if isinstance(node, ast.ClassDef):
-                    visit(node.body, f"{prefix}::{node.name}")
-
-    visit(tree.body, where)
-    written = _marked_ids(tree, where)
-    if len(written) != len(found):
-        raise DocsError(f"{where}: {len(written) - len(found)} requirement ids are on something that is no test")
-    yield from found
 
 
 def gather(root: Path, known: Iterable[str]) -> dict[str, Shown]:
@@ -462,6 +420,7 @@ def pages(root: Path = ROOT) -> dict[Path, str]:
         Path("docs/reference/settings.md"): settings_page(),
         Path("docs/reference/cli.md"): cli_page(),
         Path("docs/reference/as4-samples.md"): _load("scripts.sample_table", "samples_page")(root, MADE),
+        Path("docs/reference/conformance.md"): _load("scripts.assertions", "assertions_page")(root, MADE),
     }
     return {path: text for path, text in made.items() if text is not None}
 
