@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
@@ -24,6 +24,7 @@ import aiohttp
 
 from accesspoint import limits
 from accesspoint.errors import As4Error
+from accesspoint.tls import narrow
 
 _PIECE: Final = 65_536
 _GONE: Final = (errno.ECONNRESET, errno.EPIPE)
@@ -48,14 +49,20 @@ class Response:
 
 
 def client_context(
-    anchors: str | None, client_chain: str | None = None, client_key: str | None = None
+    anchors: str | None,
+    client_chain: str | None = None,
+    client_key: str | None = None,
+    *,
+    versions: Sequence[str] = (),
+    suites: Sequence[str] = (),
 ) -> ssl.SSLContext:
     """A client's TLS context: 1.2 or newer, host name checked, own certificate for mutual TLS.
 
-    ``anchors`` are certificates in PEM, believed instead of the system's own; the others are paths.
+    ``anchors`` are certificates in PEM, believed instead of the system's own; the other two are paths. ``versions`` and
+    ``suites`` narrow it (`accesspoint.tls`).
     """
     context = ssl.create_default_context(cadata=anchors)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    narrow(context, versions, suites)
     if client_chain:
         context.load_cert_chain(client_chain, client_key)
     return context

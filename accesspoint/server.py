@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -26,6 +26,7 @@ from aiohttp.web_log import AccessLogger
 
 from accesspoint import limits
 from accesspoint.errors import HttpRefusal
+from accesspoint.tls import narrow
 
 _STOPPING: Final = "5"
 """Seconds after which another try is worth while when an endpoint is stopping."""
@@ -225,11 +226,22 @@ class Server:
             await self._runner.cleanup()
 
 
-def server_context(chain_file: str, key_file: str, client_ca: str | None, *, demand_client: bool) -> ssl.SSLContext:
-    """A server's TLS context: 1.2 or newer, forward secrecy, optionally a client certificate [eD1.15 §1.4.2.6]."""
+def server_context(
+    chain_file: str,
+    key_file: str,
+    client_ca: str | None,
+    *,
+    demand_client: bool,
+    versions: Sequence[str] = (),
+    suites: Sequence[str] = (),
+) -> ssl.SSLContext:
+    """A server's TLS context: 1.2 or newer, forward secrecy, optionally a client certificate [eD1.15 §1.4.2.6].
+
+    ``versions`` and ``suites`` narrow it (`accesspoint.tls`).
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
+    narrow(context, versions, suites)
     context.load_cert_chain(chain_file, key_file)
     if client_ca:
         context.load_verify_locations(client_ca)

@@ -90,7 +90,14 @@ class As4Gateway:
         path = str(self._kernel.identity(settings.tls_key).path)
         if settings.client_anchors and not Path(settings.client_anchors).exists():
             raise ConfigError("node.yaml", "gateways.as4.client_anchors", f"{settings.client_anchors} is not there")
-        return server_context(path, path, settings.client_anchors, demand_client=settings.demand_client_certificate)
+        return server_context(
+            path,
+            path,
+            settings.client_anchors,
+            demand_client=settings.demand_client_certificate,
+            versions=settings.tls_versions,
+            suites=settings.tls_suites,
+        )
 
     async def run(self) -> None:
         """Serve and pull until cancelled; what has begun is finished first."""

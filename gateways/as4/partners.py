@@ -299,4 +299,4 @@ def _tls(partner: Partner, configuration: Configuration, identity: Callable[[str
     own = identity(partner.tls.client_key) if partner.tls.client_key else None
     anchors = configuration.files[partner.tls.anchors].decode() if partner.tls.anchors else None
     path = str(own.path) if own else None
-    return client_context(anchors, path, path)
+    return client_context(anchors, path, path, versions=partner.tls.versions, suites=partner.tls.suites)

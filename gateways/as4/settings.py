@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from accesspoint.ebms import Typed
 from accesspoint.names import DEFAULT_MPC
 from accesspoint.profiles import ALGORITHMS, PROFILES
+from accesspoint.tls import SUITES
 from core import limits
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
@@ -35,6 +36,18 @@ def _known(name: str) -> str:
 
 Algorithm = Annotated[str, AfterValidator(_known)]
 """An algorithm by its short name."""
+
+
+def _suite(name: str) -> str:
+    if name not in SUITES:
+        raise ValueError(f"{name!r} is not a cipher suite that can be spoken; known: {', '.join(SUITES)}")
+    return name
+
+
+Suite = Annotated[str, AfterValidator(_suite)]
+"""A cipher suite of TLS 1.2 by the name OpenSSL gives it."""
+Versions = Annotated[tuple[Literal["1.2", "1.3"], ...], Field(min_length=1)]
+"""Versions of TLS."""
 
 
 class _Document(BaseModel):
@@ -130,6 +143,10 @@ class Tls(_Document):
     """The authority of the server's certificate; the system's own list when left out."""
     client_key: Name | None = None
     """Name of our key for mutual TLS in the node's key folder."""
+    versions: Versions = ("1.2", "1.3")
+    """Versions of TLS that are spoken with them."""
+    suites: tuple[Suite, ...] = ()
+    """Cipher suites of TLS 1.2 that are offered; OpenSSL's own choice when left out. TLS 1.3 has suites of its own."""
 
 
 class Partner(_Document):
@@ -215,6 +232,10 @@ class Listen(_Document):
     path: Annotated[str, StringConstraints(pattern=r"^/\S*$")] = "/as4"
     tls_key: Name | None = None
     """Name of the server key (with its chain) in the node's key folder; None = plain HTTP, allowed behind a proxy only."""
+    tls_versions: Versions = ("1.2", "1.3")
+    """Versions of TLS that are taken."""
+    tls_suites: tuple[Suite, ...] = ()
+    """Cipher suites of TLS 1.2 that are taken; all with forward secrecy and authenticated encryption when left out."""
     client_anchors: str | None = None
     """PEM file of authorities for client certificates (mutual TLS)."""
     demand_client_certificate: bool = False

@@ -455,6 +455,16 @@ def test_tls_is_verified_against_the_partners_own_anchors(estate: Estate):
     assert _hospital(estate).tls is not None
 
 
+def test_versions_and_suites_of_tls_are_those_of_the_partners_file(estate: Estate):
+    """With this partner nothing else is spoken."""
+    suite = "ECDHE-RSA-AES256-GCM-SHA384"
+    _edit(estate, tls={"anchors": "certificates/demo-ca.pem", "versions": ["1.2"], "suites": [suite]})
+    context = _hospital(estate).tls
+    assert context is not None
+    assert context.minimum_version == context.maximum_version == ssl.TLSVersion.TLSv1_2
+    assert {c["name"] for c in context.get_ciphers() if c["protocol"] != "TLSv1.3"} == {suite}
+
+
 def test_without_anchors_the_systems_own_are_asked_and_without_https_nobody(estate: Estate):
     """Plain HTTP has no TLS context at all."""
     _edit(estate, tls={})

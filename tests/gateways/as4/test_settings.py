@@ -214,3 +214,27 @@ def test_a_node_listens_on_loopback_unless_told_otherwise():
     assert (listen.host, listen.path, listen.behind_proxy) == ("127.0.0.1", "/as4", False)
     assert _words(Listen, {"port": 70000})[0] == "port"
     assert _words(Listen, {"path": "as4"})[0] == "path"
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "where"),
+    [
+        (Listen, {"tls_versions": []}, "tls_versions"),
+        (Listen, {"tls_versions": ["1.1"]}, "tls_versions"),
+        (Listen, {"tls_suites": ["ECDHE-RSA-AES128-SHA256"]}, "tls_suites"),
+        (Partner, {**PARTNER, "tls": {"versions": ["1.1", "1.2"]}}, "tls"),
+        (Partner, {**PARTNER, "tls": {"suites": ["AES128-GCM-SHA256"]}}, "tls"),
+    ],
+)
+def test_no_weak_tls_can_be_asked_for(kind: type[Any], said: dict[str, Any], where: str):
+    """Neither an old version nor a suite without forward secrecy or authenticated encryption."""
+    assert _words(kind, said)[0].split(".")[0] == where
+
+
+def test_tls_may_be_narrowed():
+    """To one version and to some suites, by the names OpenSSL gives them."""
+    assert (Listen().tls_versions, Listen().tls_suites) == (("1.2", "1.3"), ())
+    suites = ["ECDHE-RSA-AES128-GCM-SHA256"]
+    assert Listen.model_validate({"tls_versions": ["1.2"], "tls_suites": suites}).tls_suites == tuple(suites)
+    assert Partner.model_validate({**PARTNER, "tls": {"versions": ["1.3"]}}).tls.versions == ("1.3",)
+    assert "known: ECDHE-ECDSA-AES128-GCM-SHA256, " in _words(Listen, {"tls_suites": ["RC4"]})[1]
