@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -17,8 +18,8 @@ from pydantic import ValidationError
 
 from accesspoint.ebms import PartInfo, Property, Typed, UserMessage
 from accesspoint.errors import VALUE_INCONSISTENT, EbmsError
-from accesspoint.inbound import Accepted
-from accesspoint.names import FINAL_RECIPIENT, ORIGINAL_SENDER, TEST_ACTION, TEST_SERVICE
+from accesspoint.inbound import Accepted, ReceivedPart
+from accesspoint.names import CHARACTER_SET, FINAL_RECIPIENT, ORIGINAL_SENDER, TEST_ACTION, TEST_SERVICE
 from accesspoint.pmode import PMode
 from core import limits
 from core.clock import Micros
@@ -30,6 +31,7 @@ from gateways.as4.settings import Exchange, Partner
 
 PAYLOAD_NAME: Final = "PayloadName"
 _PREFIX: Final = "as4.property."
+_CHARSET: Final = re.compile(r""";\s*charset\s*=\s*"?([A-Za-z][A-Za-z0-9._-]*)(?="?\s*(?:;|$))""", re.IGNORECASE)
 
 
 def user_message(parcel: Parcel, partner: Partner, pmode: PMode, message_id: str, now: Micros) -> UserMessage:
@@ -85,8 +87,19 @@ def test_message(pmode: PMode, message_id: str, now: Micros) -> UserMessage:
 
 
 def part_properties(payload: Payload) -> tuple[Property, ...]:
-    """The part properties of a payload beside its media type."""
-    return (Property(PAYLOAD_NAME, payload.name[:255]),) if payload.name else ()
+    """The part properties of a payload beside its media type: its character set, where that says one, and its name."""
+    charset = _CHARSET.search(payload.media_type)
+    found = [Property(CHARACTER_SET, charset[1])] if charset else []
+    found += [Property(PAYLOAD_NAME, payload.name[:255])] if payload.name else []
+    return tuple(found)
+
+
+def media_type(part: ReceivedPart) -> str:
+    """The media type of a received payload, with the character set that stood beside it."""
+    charset = part.info.get(CHARACTER_SET)
+    if charset is None or _CHARSET.search(part.media_type):
+        return part.media_type
+    return f"{part.media_type}; charset={charset}"
 
 
 def payload_name(info: PartInfo, index: int) -> str:

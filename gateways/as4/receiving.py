@@ -35,7 +35,7 @@ from core.errors import NotAllowed, Overloaded, TooLarge
 from core.gateway import Kernel, Sink, Staging
 from core.parcel import Item, Judgement, Key, Parcel, Payload
 from gateways.as4.callbacks import Callbacks
-from gateways.as4.mapping import description, facts, payload_name
+from gateways.as4.mapping import description, facts, media_type, payload_name
 from gateways.as4.partners import Neighbour, Partners
 from gateways.as4.speaking import Speaker
 from gateways.as4.workers import Workers
@@ -255,11 +255,11 @@ class _Message:
         exchange = neighbour.by_pmode[said.pmode.id]
         integration = self._configuration.all("integration")[exchange.integration]
         names = [payload_name(part.info, index) for index, part in enumerate(said.parts)]
-        expected = tuple(Payload(n, p.media_type, p.size, p.sha256) for n, p in zip(names, said.parts, strict=True))
+        expected = tuple(Payload(n, media_type(p), p.size, p.sha256) for n, p in zip(names, said.parts, strict=True))
         # Before anything is durable: a header that the kernel does not take is refused, and leaves nothing.
         described = description(said, neighbour.partner, exchange, integration, expected)
         payloads = tuple(
-            self._sinks[part.info].finish(name=name, media_type=part.media_type)
+            self._sinks[part.info].finish(name=name, media_type=media_type(part))
             for name, part in zip(names, said.parts, strict=True)
         )
         parcel = Parcel(

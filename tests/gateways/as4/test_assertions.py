@@ -119,7 +119,7 @@ async def test_an_uncompressed_payload_is_taken(door: Door):
     assert delivered(door, one) == THREE
 
 
-@pytest.mark.assertion("CP_TA07", "CP_TA33", "CP_TA38")
+@pytest.mark.assertion("CP_TA07", "CP_TA33", "CP_TA38", "CP_TA45")
 async def test_several_payloads_are_delivered_as_they_were(door: Door):
     """Compressed, signed, encrypted, in this order; a receipt, and all of them in their order under their own types."""
     one, signed = sent(door, THREE)
@@ -136,6 +136,16 @@ async def test_a_compressed_payload_is_delivered_decompressed(door: Door):
     assert one.message.key and signed not in one.body
     door.acknowledged(one, await door.post(one))
     assert delivered(door, one) == [("application/xml", XML)]
+
+
+@pytest.mark.assertion("CP_TA27", "CP_TA28")
+@pytest.mark.parametrize("charset", ["UTF-16", "UTF-8"])
+async def test_a_character_set_reaches_the_receiving_system(door: Door, charset: str):
+    """With the media type of the payload, whose octets are not touched."""
+    octets = f'<?xml version="1.0" encoding="{charset}"?><letter>kære ven</letter>'.encode(charset)
+    one, _ = sent(door, [("text/xml", octets)], part_properties=(Property(names.CHARACTER_SET, charset),))
+    door.acknowledged(one, await door.post(one))
+    assert delivered(door, one) == [(f"text/xml; charset={charset}", octets)]
 
 
 @pytest.mark.assertion("CP_TA20", "CP_TA44")

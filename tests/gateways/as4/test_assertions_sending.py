@@ -20,6 +20,7 @@ from lxml import etree
 from accesspoint import names
 from accesspoint.compression import compress
 from conformance.estate import INTEGRATION, PARTY_TYPE
+from core.errors import TooLarge
 from core.ledger import parcels, trace
 from core.ledger.tables import receipt
 from core.node import Node
@@ -105,6 +106,28 @@ async def test_an_xml_payload_travels_compressed_in_a_part_of_its_own(line: Line
     assert line.peer.read(request)[1] == [XML]
     (body,) = root.iter(names.tag(names.S12, "Body"))
     assert len(body) == 0 and not body.text
+
+
+@pytest.mark.assertion("CP_TA27", "CP_TA28")
+@pytest.mark.parametrize("charset", ["UTF-16", "UTF-8"])
+async def test_a_character_set_is_carried(line: Line, charset: str):
+    """As the part property, as the sending system wrote it; MimeType stays what it gave."""
+    kind = f"text/xml; charset={charset}"
+    octets = f'<?xml version="1.0" encoding="{charset}"?><letter>kære ven</letter>'.encode(charset)
+    request, _ = await one_sent(line, [("letter.xml", kind, octets)])
+    (properties,) = part_properties(envelope(request))
+    assert (properties["CharacterSet"], properties["MimeType"]) == (charset, kind)
+    assert line.peer.read(request)[1] == [octets]
+
+
+@pytest.mark.assertion("ENTSOG_TA12")
+async def test_no_payload_is_larger_than_the_integration_says(estate: CopiedEstate):
+    """Ten million octets are taken from the sending system, and one more is refused before anything is sent."""
+    edit(estate.municipality.home, "integrations.yaml", "integration", max_size=10_000_000)
+    async with running(estate.municipality.home) as (node,):
+        assert await handed_over(node, [("a.xml", "text/xml", bytes(10_000_000))])
+        with pytest.raises(TooLarge, match="larger than 10000000 octets"):
+            await handed_over(node, [("a.xml", "text/xml", bytes(10_000_001))])
 
 
 @pytest.mark.assertion("CP_TA06", "CP_TA45")

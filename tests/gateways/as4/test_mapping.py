@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from accesspoint import ebms, names
 from accesspoint.ebms import PartInfo, Property, UserMessage
 from accesspoint.errors import EbmsError
-from accesspoint.inbound import Accepted
+from accesspoint.inbound import Accepted, ReceivedPart
 from accesspoint.pmode import PMode
 from accesspoint.profiles import EDELIVERY_1_15
 from core import limits
@@ -21,6 +21,7 @@ from core.integration import Integration
 from core.parcel import Parcel, Payload
 from gateways.as4 import mapping
 from gateways.as4.settings import Partner
+from tests.fuzz.world import Buffer
 from tests.gateways.as4.making import stranger
 
 NOW = 1_772_366_400_000_000
@@ -168,6 +169,24 @@ def test_a_file_name_travels_as_a_part_property():
     assert mapping.part_properties(_payload("")) == ()
 
 
+@pytest.mark.parametrize(
+    ("media_type", "said"),
+    [
+        ("text/plain; charset=utf-16", "utf-16"),
+        ('text/xml;Charset = "ISO-8859-1" ; version=1', "ISO-8859-1"),
+        ("text/plain; format=flowed;charset=UTF-8", "UTF-8"),
+        ("text/plain", None),
+        ("text/plain; charset=", None),
+        ("text/plain; charset=8-bit", None),
+        ("text/plain; charset=utf*8", None),
+    ],
+)
+def test_a_character_set_travels_as_a_part_property(media_type: str, said: str | None):
+    """CharacterSet where the media type says one that has a name; before the payload's own name."""
+    properties = mapping.part_properties(Payload("a", media_type, 3, b"\x01" * 32, b"sealed"))
+    assert properties == ((Property("CharacterSet", said),) if said else ()) + (Property("PayloadName", "a"),)
+
+
 # --- in ---------------------------------------------------------------------------------------------------------------
 
 
@@ -196,6 +215,22 @@ def test_no_received_name_leads_anywhere(said: str):
     name = mapping.payload_name(PartInfo("c@x", (Property("PayloadName", said),)), 0)
     assert name and len(name) <= 255 and name.isprintable()
     assert not {"/", "\\"} & set(name)
+
+
+@pytest.mark.parametrize(
+    ("media_type", "charset", "shown"),
+    [
+        ("text/plain", None, "text/plain"),
+        ("text/plain", "UTF-16", "text/plain; charset=UTF-16"),
+        ("text/plain; charset=utf-16", "UTF-16", "text/plain; charset=utf-16"),
+        ("text/plain; charset=iso-8859-1", "UTF-16", "text/plain; charset=iso-8859-1"),
+    ],
+)
+def test_a_received_character_set_stays_with_the_media_type(media_type: str, charset: str | None, shown: str):
+    """What stands beside the media type is added to it, unless it says one itself."""
+    properties = () if charset is None else (Property("characterset", charset),)
+    part = ReceivedPart(PartInfo("c@x", properties), media_type, 3, b"\x01" * 32, Buffer())
+    assert mapping.media_type(part) == shown
 
 
 @pytest.mark.requirement("R92")
