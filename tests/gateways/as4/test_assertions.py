@@ -9,22 +9,27 @@ import gzip
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Final
 
 import pytest
+import pytest_asyncio
 from lxml import etree
 
 from accesspoint import mime, names, outbound
 from accesspoint.compression import compress
-from accesspoint.ebms import Property, UserMessage, user_message_xml
+from accesspoint.ebms import Property, UserMessage
 from accesspoint.outbound import Part, new_cid
+from conformance.pki import Authority, write
 from core.clock import SystemClock
 from core.ledger import parcels
 from core.parcel import Key
-from tests.gateways.as4.making import Sent, sign_with, stored
-from tests.gateways.as4.running import Door, kernel, mailbox, until
+from tests.gateways.as4.asserting import header_changed
+from tests.gateways.as4.conftest import CopiedEstate
+from tests.gateways.as4.making import OtherSender, Sent, authority, edit, sign_with, stored, stranger
+from tests.gateways.as4.running import Door, kernel, mailbox, running, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -61,14 +66,6 @@ def sent(
 def _digested(kind: str, octets: bytes) -> bytes:
     """What is digested of a part: XML that goes as it is counts in its canonical form."""
     return etree.tostring(etree.fromstring(octets), method="c14n", exclusive=True) if octets == XML else octets
-
-
-@contextmanager
-def header_changed(monkeypatch: pytest.MonkeyPatch, change: Callable[[bytes], bytes]) -> Iterator[None]:
-    """While it lasts, headers are signed as ``change`` makes them."""
-    with monkeypatch.context() as patched:
-        patched.setattr(outbound, "user_message_xml", lambda message, name: change(user_message_xml(message, name)))
-        yield
 
 
 def delivered(door: Door, one: Sent) -> list[tuple[str, bytes]]:
@@ -229,3 +226,33 @@ async def test_what_was_encrypted_before_it_was_compressed_is_refused(door: Door
     assert one.message.start() + head + cipher + one.message.end() == one.body
     body = one.message.start() + head + compress(cipher) + one.message.end()
     await refused(door, Sent(one.message, body, one.pmode), "EBMS:0102")
+
+
+# --- under an anchor --------------------------------------------------------------------------------------------------
+
+NAME: Final = "Demo Municipality signing"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def anchored(tmp_path_factory: pytest.TempPathFactory, template: Path) -> AsyncIterator[Door]:
+    """A hospital that believes the municipality's name under one authority, and no certificate by itself."""
+    estate = CopiedEstate(tmp_path_factory.mktemp("anchored"), template=template)
+    estate.make()
+    config = estate.hospital.home / "config"
+    write(config / "certificates" / "above.pem", authority().pem())
+    fields = {"signing_certificates": [], "anchors": ["certificates/above.pem"], "signing_subject": NAME}
+    edit(estate.hospital.home, "as4.yaml", "as4.partner", **fields)
+    async with running(estate.hospital.home) as (node,):
+        yield Door(estate, node, OtherSender(estate))
+
+
+@pytest.mark.assertion("DR_TA02", "DR_TA04")
+@pytest.mark.parametrize("what", ["another anchor", "another subject"])
+async def test_under_an_anchor_one_name_is_believed(anchored: Door, what: str):
+    """The agreed name under the agreed authority is; the same name under another authority and another name are not."""
+    right = anchored.sender.message(identity=authority().issue(NAME, "signing"))
+    anchored.acknowledged(right, await anchored.post(right))
+    other = Authority("Stafet Other CA", authority().at)
+    identity = other.issue(NAME, "signing") if what == "another anchor" else stranger()
+    error = await refused(anchored, anchored.sender.message(identity=identity), "EBMS:0101")
+    assert error.get("shortDescription") == "FailedAuthentication"

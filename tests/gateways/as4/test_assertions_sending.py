@@ -25,6 +25,7 @@ from core.ledger import parcels, trace
 from core.ledger.tables import receipt
 from core.node import Node
 from core.parcel import Acceptance
+from tests.gateways.as4.asserting import content_ids, envelope, part_properties, texts
 from tests.gateways.as4.conftest import CopiedEstate
 from tests.gateways.as4.making import edit, stage_parcel, stranger
 from tests.gateways.as4.running import (
@@ -52,28 +53,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 XML: Final = b"<?xml version='1.0'?>\n<letter  a='1'>one\ntwo</letter>\n"
 LETTER: Final = ("letter.xml", "application/xml", XML)
 THREE: Final = [LETTER, ("a.pdf", "application/pdf", b"%PDF-1.7 " + bytes(90)), ("b.txt", "text/plain", b"one\ntwo\n")]
-
-
-def envelope(request: Request) -> etree._Element:
-    """The SOAP part of a request."""
-    start, end = request.body.index(b"<S12:Envelope"), request.body.index(b"</S12:Envelope>") + 15
-    return etree.fromstring(request.body[start:end])
-
-
-def texts(root: etree._Element, local: str) -> list[str | None]:
-    """The texts of every ebMS element of that name."""
-    return [element.text for element in root.iter(names.tag(names.EB, local))]
-
-
-def part_properties(root: etree._Element) -> list[dict[str, str]]:
-    """The part properties of each PartInfo."""
-    infos = root.iter(names.tag(names.EB, "PartInfo"))
-    return [{e.get("name"): e.text for e in info.iter(names.tag(names.EB, "Property"))} for info in infos]
-
-
-def content_ids(request: Request) -> list[str]:
-    """The Content-IDs of a request's MIME parts after the SOAP part."""
-    return [found.decode() for found in re.findall(rb"Content-ID: <([^>]+)>", request.body)][1:]
 
 
 async def one_sent(line: Line, payloads: Sequence[tuple[str, str, bytes]], **fields: Any) -> tuple[Request, str]:
