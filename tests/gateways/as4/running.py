@@ -359,11 +359,12 @@ class Peer:
         change: Callable[[tuple[Reference, ...]], tuple[Reference, ...]] = lambda references: references,
         reference: str | None = None,
         identity: Identity | None = None,
+        message_id: str = "",
     ) -> bytes:
         """The signed receipt for a request; ``change`` may spoil its references."""
         said, _ = self.read(request)
         content = receipt_xml(change(said.references))
-        return self.signal(content, reference or said.message.message_id, identity=identity)
+        return self.signal(content, reference or said.message.message_id, identity=identity, message_id=message_id)
 
     def accept(self, request: Request) -> bytes:
         """What a good peer says."""
