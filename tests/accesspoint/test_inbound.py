@@ -65,6 +65,7 @@ def right(name: str = "pinned") -> bytes:
 # --- accepted ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.assertion("CP_TA38")
 @pytest.mark.parametrize("name", ["pinned", "plain", "anchored"])
 def test_a_right_message_is_accepted_with_all_that_its_signature_covers(name):
     """P-Mode, signer, references in their order, algorithms; each payload with its own type, size and digest."""

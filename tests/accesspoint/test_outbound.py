@@ -133,6 +133,7 @@ def test_nothing_random_is_used_twice():
     assert (plain.key, {iv for _, _, _, iv in plain.parts}) == (b"", {b""})
 
 
+@pytest.mark.assertion("CP_TA24")
 def test_a_part_says_its_types():
     """MimeType always, CompressionType when compressed, the caller's own after them; on the wire gzip is gzip."""
     own = (Property("CharacterSet", "utf-8"),)

@@ -99,6 +99,7 @@ def test_what_we_sign_is_good_to_others(made):
             signxml.XMLVerifier().verify(changed, x509_cert=s.theirs(), expect_references=2, id_attribute="Id")
 
 
+@pytest.mark.assertion("CP_TA12", "CP_TA13")
 @pytest.mark.parametrize("form", FORMS)
 def test_our_messages_with_payloads_are_good_step_by_step(form):
     """Without any code of ours: MIME by the standard library, the key by RSA-OAEP, parts by AES-GCM, every digest, the value."""

@@ -367,6 +367,7 @@ async def test_tls_1_2_and_1_3_are_spoken_with_forward_secrecy(version):
     assert names and all(n.startswith(("TLS_", "ECDHE-")) and ("GCM" in n or "CHACHA20" in n) for n in names)
 
 
+@pytest.mark.assertion("CP_TA42")
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1:DeprecationWarning")
 @pytest.mark.parametrize("old", ["TLS 1.1", "CBC", "RSA key exchange", "no TLS"])
 async def test_weaker_tls_and_plain_text_get_no_answer(old):

@@ -59,6 +59,7 @@ def _received(node: Node, parcel_id: str) -> list[tuple[str, str, bytes]]:
 # --- from end to end --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.assertion("CP_TA21", "CP_TA22")
 @pytest.mark.requirement("R67", "R75")
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 async def test_a_message_goes_end_to_end_and_its_receipt_settles_it(
@@ -106,6 +107,7 @@ async def test_both_send_at_once_and_nothing_is_mixed_up(estate: CopiedEstate):
         assert (arrived, returned) == (list(range(20)), list(range(100, 110)))
 
 
+@pytest.mark.assertion("CP_TA18")
 async def test_a_dialogue_keeps_together_on_both_sides(estate: CopiedEstate):
     """The conversation is the first parcel's id on the receiver's side too."""
     async with running(estate.municipality.home, estate.hospital.home) as (ours, theirs):
@@ -115,6 +117,7 @@ async def test_a_dialogue_keeps_together_on_both_sides(estate: CopiedEstate):
         assert theirs.runtime.read_now(parcels.load, there).description.correlation_id == parcel
 
 
+@pytest.mark.assertion("CP_TA09", "CP_TA10")
 @pytest.mark.parametrize("killed", ["before-answer", "after-commit:accept", "before-commit:accept"])
 async def test_a_receiver_that_dies_around_its_commit_doubles_nothing(estate: CopiedEstate, killed: str):
     """The sender tries again by itself; what was committed is answered with the receipt that was committed with it."""

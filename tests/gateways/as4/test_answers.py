@@ -51,6 +51,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 # --- evidence ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.assertion("CP_TA22")
 @pytest.mark.requirement("R67")
 async def test_only_a_signed_receipt_over_every_digest_settles(line: Line):
     """It is kept octet for octet, with who said it and about what."""
@@ -147,6 +148,7 @@ def _our_own(peer: Peer, request: Request) -> bytes:
     return request.body[start:end]
 
 
+@pytest.mark.assertion("CP_TA09", "DS_TA03")
 @pytest.mark.parametrize("what", UNBELIEVED)
 async def test_what_proves_nothing_is_not_believed(line: Line, what: str):
     """The attempt has failed with a code that is explained, and the next one may still be acknowledged."""
@@ -272,6 +274,7 @@ async def test_a_wait_that_they_name_is_kept(estate: CopiedEstate):
         assert before + 40 * SECOND <= delivery.due_at <= node.runtime.clock.now() + 40 * SECOND
 
 
+@pytest.mark.assertion("CP_TA15")
 async def test_after_the_last_attempt_it_has_failed_and_somebody_is_told(estate: CopiedEstate):
     """As many attempts as the partner's file says, no more."""
     plain_http(estate, retry={"attempts": 3, "first_wait": 0.02, "longest_wait": 0.02})

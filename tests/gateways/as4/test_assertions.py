@@ -126,7 +126,7 @@ async def test_several_payloads_are_delivered_as_they_were(door: Door):
     assert delivered(door, one) == THREE
 
 
-@pytest.mark.assertion("CP_TA32", "CP_TA36")
+@pytest.mark.assertion("CP_TA32")
 async def test_a_compressed_payload_is_delivered_decompressed(door: Door):
     """One XML payload that was compressed and then encrypted."""
     one, (signed,) = sent(door)

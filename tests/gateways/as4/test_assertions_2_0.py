@@ -437,6 +437,6 @@ async def test_under_an_anchor_two_kinds_of_authority_are_believed(world: World,
 
 async def test_under_an_anchor_an_eddsa_authority_is_refused(world: World, tmp_path: Path):
     """The library that validates chains does not know it: when it does, this fails and E2_A05 can be shown."""
-    with pytest.raises(EbmsError, match="no chain leads from .*Forbidden public key algorithm") as caught:
+    with pytest.raises(EbmsError, match=r"no chain leads from .*Forbidden public key algorithm") as caught:
         _judged(world, tmp_path, "EdDSA", **UNDER)
     assert caught.value.error.code == "EBMS:0101"

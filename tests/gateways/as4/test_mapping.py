@@ -95,6 +95,7 @@ def _described(accepted: Accepted, payloads: tuple[Payload, ...] = (), **exchang
 # --- out --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.assertion("CP_TA18", "4CT_TA03")
 def test_the_header_comes_from_the_agreement_and_nothing_in_it_from_the_parcel_but_its_dialogue():
     """Parties, service and action are the P-Mode's; the parcel's own id is the conversation when it names none."""
     message = mapping.user_message(_parcel(), _partner(), PMODE, "m-1@x.example", NOW)
@@ -121,6 +122,7 @@ def test_the_name_of_the_pmode_is_said_within_the_agreement():
         assert (message.agreement, message.pmode) == (pmode.agreement, said)
 
 
+@pytest.mark.assertion("CP_TA02", "CP_TA19")
 def test_a_dialogue_keeps_together():
     """Correlation id and the id of the message answered to become ConversationId and RefToMessageId."""
     parcel = _parcel(correlation_id="case-7", attributes={"as4.ref-to-message-id": "m-0@y.example"})
@@ -169,6 +171,7 @@ def test_a_file_name_travels_as_a_part_property():
     assert mapping.part_properties(_payload("")) == ()
 
 
+@pytest.mark.assertion("CP_TA27", "CP_TA28")
 @pytest.mark.parametrize(
     ("media_type", "said"),
     [
@@ -217,6 +220,7 @@ def test_no_received_name_leads_anywhere(said: str):
     assert not {"/", "\\"} & set(name)
 
 
+@pytest.mark.assertion("CP_TA27")
 @pytest.mark.parametrize(
     ("media_type", "charset", "shown"),
     [

@@ -249,6 +249,7 @@ def _anchored(estate: Estate, above: Authority, revoked: list[x509.Certificate] 
     return _hospital(estate)
 
 
+@pytest.mark.assertion("DR_TA04")
 def test_under_an_anchor_the_agreed_name_is_believed_and_no_other(estate: Estate):
     """Anyone can get a certificate under a public authority; the subject tells whose it is."""
     neighbour, at = _anchored(estate, authority()), from_datetime(authority().at)
@@ -258,6 +259,7 @@ def test_under_an_anchor_the_agreed_name_is_believed_and_no_other(estate: Estate
     assert "'Demo Stranger signing', agreed is 'Demo Hospital signing'" in refusal.cause
 
 
+@pytest.mark.assertion("DR_TA02")
 def test_the_agreed_name_under_another_authority_is_not_believed(estate: Estate):
     """A name is only worth what its issuer is."""
     other = Authority("Stafet Other CA", authority().at)

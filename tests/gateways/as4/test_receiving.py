@@ -68,6 +68,7 @@ def _answer(door: Door, message_id: str) -> tuple[str, bytes]:
 # --- accepted ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.assertion("CP_TA01")
 @pytest.mark.requirement("R75")
 async def test_a_message_is_stored_before_its_signed_receipt_leaves(door: Door):
     """The receipt repeats every digest, and the trace says who sent what under which certificate."""
@@ -252,6 +253,7 @@ def _mirrored(estate: Estate) -> Estate:
     return other
 
 
+@pytest.mark.assertion("CP_TA17")
 @pytest.mark.parametrize("way", ["to the hospital", "to the municipality"])
 async def test_a_ping_is_answered_and_leaves_nothing(tmp_path: Path, template: Path, way: str):
     """A signed receipt proves that keys and agreement fit; no system is given anything."""
@@ -347,6 +349,7 @@ CORNERS = {
 }
 
 
+@pytest.mark.assertion("4CT_TA01")
 async def test_four_corners_demand_their_properties_and_keep_them(tmp_path: Path, template: Path):
     """Without original sender and final recipient a message is refused; with them they are in the description."""
     estate = CopiedEstate(tmp_path / "corners", template=template)

@@ -49,6 +49,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 # --- what is sent -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.assertion("CP_TA23", "CP_TA25")
 @pytest.mark.parametrize(
     ("media_type", "octets", "compressed"),
     [
@@ -95,6 +96,7 @@ async def test_a_partner_that_wants_no_compression_gets_none(estate: CopiedEstat
     assert [part.info.get(names.COMPRESSION_TYPE) for part in said.parts] == [None] * 8
 
 
+@pytest.mark.assertion("4CT_TA01")
 @pytest.mark.requirement("R93")
 async def test_four_corners_and_a_dialogue_travel_in_the_header(estate: CopiedEstate):
     """Original sender, final recipient, further properties, conversation and the message that is answered."""
@@ -156,6 +158,7 @@ PAYLOADS: dict[str, Callable[[], list[tuple[str, str, bytes]]]] = {
 }
 
 
+@pytest.mark.assertion("CP_TA09")
 @pytest.mark.parametrize("kind", PAYLOADS)
 async def test_a_retry_sends_the_same_octets(line: Line, kind: str):
     """Header, signature, keys and ciphertext are those of the first attempt; what was kept for it goes when it is settled."""
