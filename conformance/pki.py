@@ -56,14 +56,14 @@ class Identity:
         return pkcs12.serialize_key_and_certificates(name.encode(), self.key, self.certificate, self.chain, encryption)
 
 
-def _name(common: str, organisation: str) -> x509.Name:
-    return x509.Name(
-        [
-            x509.NameAttribute(NameOID.COUNTRY_NAME, "DK"),
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation),
-            x509.NameAttribute(NameOID.COMMON_NAME, common),
-        ]
-    )
+def _name(common: str, organisation: str, organisation_id: str = "") -> x509.Name:
+    names = [
+        (NameOID.COUNTRY_NAME, "DK"),
+        (NameOID.ORGANIZATION_NAME, organisation),
+        (NameOID.ORGANIZATION_IDENTIFIER, organisation_id),
+        (NameOID.COMMON_NAME, common),
+    ]
+    return x509.Name([x509.NameAttribute(oid, value) for oid, value in names if value])
 
 
 class Authority:
@@ -104,12 +104,14 @@ class Authority:
         key: Key | None = None,
         bits: int | None = None,
         kind: Kind = "rsa",
+        extensions: Sequence[x509.ExtensionType] = (),
+        organisation_id: str = "",
     ) -> Identity:
         """A certificate for ``common`` fit for ``use``; valid 825 days from the authority's date unless told otherwise."""
         key = key or _new_key(kind, bits or self.bits)
         builder = (
             x509.CertificateBuilder()
-            .subject_name(_name(common, organisation))
+            .subject_name(_name(common, organisation, organisation_id))
             .issuer_name(self.certificate.subject)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
@@ -126,6 +128,8 @@ class Authority:
         if use == "tls-server":
             names = [_general_name(host) for host in hosts]
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=False)
         return Identity(key, builder.sign(self.key, hashes.SHA256()))
 
     def revocation_list(self, revoked: Sequence[x509.Certificate]) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from core.clock import DAY, MINUTE, SECOND
+from core.clock import DAY, HOUR, MINUTE, SECOND
 
 #: Payloads up to this size live in the database beside their parcel, so that one commit makes both durable (one fsync
 #: instead of four); larger ones are files of the payload store.
@@ -78,6 +78,35 @@ CHECKPOINT: Final = MINUTE
 REFUSALS: Final = 20
 #: Frames of an error that a log line shows, the innermost: an endless recursion must not fill the disk.
 LOG_FRAMES: Final = 40
+
+#: How old a responder's answer about a certificate may be: what was revoked since is believed at most that long.
+RESPONSE_AGE: Final = 24 * HOUR
+#: How far ahead of ours the clock of a responder may be.
+RESPONSE_SKEW: Final = 5 * MINUTE
+#: Certificates in a responder's answer that are tried for its signature: one is usual.
+RESPONSE_CERTIFICATES: Final = 4
+#: Octets of a responder's answer.
+RESPONSE_SIZE: Final = 64 * 1024
+#: Octets of a revocation list that is fetched: those of large public authorities are some MiB.
+REVOCATION_LIST_SIZE: Final = 32 * 1024**2
+#: Lists and responders that are asked for one certificate, of those it names.
+REVOCATION_POINTS: Final = 4
+#: Longest that fetching one list or answer may take.
+REVOCATION_TIMEOUT: Final = 30 * SECOND
+#: How long a start waits for the first answers; a message that comes before them would be refused.
+REVOCATION_FIRST: Final = 10 * SECOND
+#: Fetches of lists and answers at once.
+REVOCATION_FETCHES: Final = 4
+#: Shortest time between two fetches of the same list or answer, and the wait after a failed one, which doubles.
+REVOCATION_PAUSE: Final = MINUTE
+#: Longest time between two fetches, however long the last answer holds: what was revoked since is seen at most that late.
+REVOCATION_REFRESH: Final = 6 * HOUR
+#: Chains that partners have signed with under anchors, whose answers are kept fresh.
+REVOCATION_CHAINS: Final = 1000
+#: How long such a chain is looked after though nobody has signed with it.
+REVOCATION_UNUSED: Final = 30 * DAY
+#: Days before the end of a certificate at which people are told, once each; and once when it has ended.
+EXPIRY_DAYS: Final = (60, 30, 14, 7, 1)
 
 #: Routes in one configuration.
 ROUTES: Final = 10_000

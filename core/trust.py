@@ -4,8 +4,8 @@ Rules:
 
 1. A certificate is believed because it was pinned, or because a chain leads to a pinned anchor. Paths are validated by a library
    (`cryptography.x509.verification`), against explicit anchors, never the system's.
-2. Revocation lists are configuration; a list that is out of date, or that speaks of a part only, counts as missing, and where
-   lists are demanded a missing one is a refusal: fail closed.
+2. Where revocation is asked about, a certificate that nobody believed vouches for now is refused: fail closed. What was said is
+   given; nothing is fetched while a certificate is judged (`core.revocation`).
 3. Every refusal names the certificate's subject and what to change. None holds key material.
 4. A private key lives in the node's key folder under a name, with its chain, readable by its owner alone.
 """
@@ -15,21 +15,23 @@ from __future__ import annotations
 import hashlib
 import re
 import stat
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
+from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import pkcs12
-from cryptography.x509.verification import ExtensionPolicy, PolicyBuilder, Store, VerificationError
+from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder, Store, VerificationError
 
 from core.clock import Micros, from_datetime, local, to_datetime
 from core.disk import Disk, write_secret
 from core.errors import Fatal, UsageError
+from core.revocation import UNREADABLE, Evidence, Standing, Window, issuer_of, standing
 
 
 class Untrusted(UsageError):
@@ -56,16 +58,13 @@ def common_name(certificate: x509.Certificate) -> str:
     return str(names[0].value) if names else ""
 
 
-_UNREADABLE = (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
-
-
 def _check_readable(chain: Iterable[x509.Certificate]) -> None:
     """Raises `Untrusted` for a certificate with a name or extension that cannot be read (the library reads them late)."""
     for certificate in chain:
         try:
             for read in (certificate.subject, certificate.issuer, certificate.extensions):
                 assert read is not None
-        except _UNREADABLE:
+        except UNREADABLE:
             raise Untrusted(
                 "a certificate has a name or an extension that cannot be read", "ask for another one"
             ) from None
@@ -95,13 +94,30 @@ def check_usage(certificate: x509.Certificate) -> None:
         raise Untrusted(f"the certificate of {subject(certificate)} is not for signing", "ask for the signing one")
 
 
+Source = Callable[[Sequence[x509.Certificate]], Evidence]
+"""What is known about a path (leaf first) at once; whoever gives it also sees to it that more is known later."""
+_ANYWAY = (x509.CertificatePolicies, Criticality.AGNOSTIC, None)
+_AUTHORITIES = ExtensionPolicy.webpki_defaults_ca().may_be_present(*_ANYWAY)
+_LEAVES = ExtensionPolicy.permit_all().may_be_present(*_ANYWAY)
+
+
 @dataclass(frozen=True)
 class Trust:
-    """Anchors and revocation lists of one neighbour. ``subject_name`` is the common name a leaf under them must bear."""
+    """Anchors and revocation lists of one neighbour. ``subject_name`` is the common name a leaf under them must bear.
+
+    ``organisation`` is its organizationIdentifier, ``policies`` are policies of which it must carry one. ``issuers`` are
+    authorities below the anchors that a partner need not send along. ``fetched`` gives what lists and responders have said about
+    a path; where it is there, or lists are, a certificate that nobody vouches for now is refused.
+    """
 
     anchors: tuple[x509.Certificate, ...]
     lists: tuple[x509.CertificateRevocationList, ...] = ()
     subject_name: str = ""
+    organisation: str = ""
+    policies: tuple[str, ...] = ()
+    issuers: tuple[x509.Certificate, ...] = ()
+    fetched: Source | None = None
+    window: Window = field(default_factory=Window)
 
     def check_chain(self, chain: Sequence[x509.Certificate], at: Micros) -> None:
         """Validate ``chain`` (leaf first) at a time. Raises `Untrusted`."""
@@ -111,92 +127,107 @@ class Trust:
         _check_readable(chain)
         check_dates(leaf, at)
         check_usage(leaf)
-        if self.subject_name and common_name(leaf) != self.subject_name:
-            raise Untrusted(
-                f"the certificate is for {common_name(leaf)!r}, agreed is {self.subject_name!r}",
-                "compare signing_subject with the partner's certificate",
-            )
+        self._check_names(leaf)
         verifier = (
             PolicyBuilder()
             .store(Store(list(self.anchors)))
             .time(to_datetime(at))
-            .extension_policies(ca_policy=ExtensionPolicy.webpki_defaults_ca(), ee_policy=ExtensionPolicy.permit_all())
+            .extension_policies(ca_policy=_AUTHORITIES, ee_policy=_LEAVES)
             .build_client_verifier()
         )
         try:
-            path = verifier.verify(leaf, others).chain
+            path = verifier.verify(leaf, [*others, *self.issuers]).chain
         except VerificationError as error:
             raise Untrusted(
                 f"no chain leads from {subject(leaf)} to an anchor: {str(error).splitlines()[0]}",
                 "compare anchors with the issuer of the partner's certificate",
             ) from None
+        if self.policies:
+            _check_policies(path, self.policies)
         self.check_revocation(path, at)
 
-    def check_revocation(self, path: Sequence[x509.Certificate], at: Micros) -> None:
-        """Raises `Untrusted` when a certificate of ``path`` is on a list, or a demanded list is missing or out of date."""
-        if not self.lists:
-            return
-        for certificate in path:
-            if certificate in self.anchors and certificate.issuer == certificate.subject:
-                continue  # who is believed for their own sake is not revoked by themselves
-            mine = [
-                item
-                for item in self.lists
-                if item.issuer == certificate.issuer and self._signed(item, path[1:]) and _speaks_of(item, certificate)
-            ]
-            fresh = [i for i in mine if i.next_update_utc is not None and from_datetime(i.next_update_utc) >= at]
-            if not fresh:
-                what = "is out of date" if mine else "is missing"
+    def _check_names(self, leaf: x509.Certificate) -> None:
+        agreed = (
+            ("signing_subject", self.subject_name, x509.NameOID.COMMON_NAME, ""),
+            ("signing_organisation", self.organisation, x509.NameOID.ORGANIZATION_IDENTIFIER, "the organisation "),
+        )
+        for where, wanted, oid, what in agreed:
+            found = [str(name.value) for name in leaf.subject.get_attributes_for_oid(oid)]
+            if wanted and found != [wanted]:
+                named = " and ".join(map(repr, found)) or "nobody"
                 raise Untrusted(
-                    f"the revocation list of {certificate.issuer.rfc4514_string()} {what}", "fetch the list anew"
+                    f"the certificate is for {what}{named}, agreed is {wanted!r}",
+                    f"compare {where} with the partner's certificate",
                 )
-            for item in fresh:
-                if item.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None:
-                    raise Untrusted(
-                        f"the certificate of {subject(certificate)} is revoked", "ask the partner for another one"
-                    )
 
-    def _signed(self, item: x509.CertificateRevocationList, path: Iterable[x509.Certificate]) -> bool:
-        """Whether the list is signed by an authority that is itself believed."""
-        for authority in (*self.anchors, *path):
-            if authority.subject == item.issuer and _may_sign_lists(authority):
-                try:
-                    if item.is_signature_valid(authority.public_key()):  # type: ignore[arg-type]
-                        return True
-                except (InvalidSignature, TypeError, ValueError):
-                    continue
-        return False
+    def check_revocation(self, path: Sequence[x509.Certificate], at: Micros) -> None:
+        """Raises `Untrusted` when a certificate of ``path`` is revoked, or nobody believed has said lately that it is not."""
+        if not self.lists and self.fetched is None:
+            return
+        found = self.fetched(path) if self.fetched is not None else Evidence()
+        evidence = replace(found, lists=(*self.lists, *found.lists))
+        authorities = (*self.anchors, *path[1:])
+        for certificate in path:
+            if self._is_end(certificate):
+                continue  # who is believed for their own sake is not revoked by themselves
+            state = standing(certificate, authorities, evidence, self.window, at)
+            if state is Standing.REVOKED:
+                raise Untrusted(
+                    f"the certificate of {subject(certificate)} is revoked", "ask the partner for another one"
+                )
+            if state is not Standing.GOOD:
+                raise self._unsaid(certificate, state)
+
+    def _is_end(self, certificate: x509.Certificate) -> bool:
+        """Whether nobody that is known here stands above this anchor."""
+        if certificate not in self.anchors:
+            return False
+        return certificate.issuer == certificate.subject or issuer_of(certificate, self.anchors) is None
+
+    def _unsaid(self, certificate: x509.Certificate, state: Standing) -> Untrusted:
+        if self.fetched is None:
+            return Untrusted(
+                f"the revocation list of {certificate.issuer.rfc4514_string()} {state.value}", "fetch the list anew"
+            )
+        what = "what was said is out of date" if state is Standing.STALE else "no list and no responder has said it yet"
+        return Untrusted(
+            f"whether the certificate of {subject(certificate)} is revoked is not known: {what}",
+            "the receiver is asking; send again in some minutes, and see the receiver's alarms if it stays so",
+        )
+
+    def above(self, certificate: x509.Certificate) -> tuple[x509.Certificate, ...]:
+        """A certificate and who of the authorities known here stands above it."""
+        path, known = [certificate], (*self.issuers, *self.anchors)
+        while (found := issuer_of(path[-1], known)) is not None and found not in path:
+            path.append(found)
+        return tuple(path)
 
 
-def _may_sign_lists(authority: x509.Certificate) -> bool:
+def _check_policies(path: Sequence[x509.Certificate], wanted: Sequence[str]) -> None:
+    """Raises `Untrusted` unless the leaf carries one of the policies, and every authority below the anchor may issue under it."""
+    leaf, *authorities = path[:-1] if len(path) > 1 else path
+    for certificate in (leaf, *authorities):
+        carried = _policies(certificate)
+        allowed = carried if certificate is leaf or ANY_POLICY not in carried else set(wanted)
+        wanted = [policy for policy in wanted if policy in allowed]
+        if not wanted:
+            listed = ", ".join(sorted(carried)) or "none"
+            whose = f"the certificate of {subject(certificate)}"
+            raise Untrusted(
+                f"certificate policies: {whose} carries {listed}, and none that is agreed",
+                "compare certificate_policies with the partner's certificate and those above it",
+            )
+
+
+ANY_POLICY: Final = "2.5.29.32.0"
+
+
+def _policies(certificate: x509.Certificate) -> set[str]:
     try:
-        return authority.extensions.get_extension_for_class(x509.KeyUsage).value.crl_sign
+        found = certificate.extensions.get_extension_for_class(x509.CertificatePolicies).value
     except x509.ExtensionNotFound:
-        return True
-
-
-def _speaks_of(item: x509.CertificateRevocationList, certificate: x509.Certificate) -> bool:
-    """Whether the list is all there is to know of ``certificate``: no change to another list, and not for other certificates."""
-    try:
-        critical = [extension.value for extension in item.extensions if extension.critical]
-    except _UNREADABLE:
-        return False
-    return all(isinstance(value, x509.IssuingDistributionPoint) and _covers(value, certificate) for value in critical)
-
-
-def _covers(scope: x509.IssuingDistributionPoint, certificate: x509.Certificate) -> bool:
-    extensions = {extension.oid: extension.value for extension in certificate.extensions}
-    constraints = extensions.get(x509.BasicConstraints.oid)
-    is_authority = isinstance(constraints, x509.BasicConstraints) and constraints.ca
-    others_only = scope.only_contains_user_certs if is_authority else scope.only_contains_ca_certs
-    in_part = (
-        scope.indirect_crl or scope.only_some_reasons or scope.only_contains_attribute_certs or scope.relative_name
-    )
-    if others_only or in_part:
-        return False
-    points = extensions.get(x509.CRLDistributionPoints.oid, ())
-    names = {name for point in points if isinstance(point, x509.DistributionPoint) for name in point.full_name or ()}
-    return scope.full_name is None or not names.isdisjoint(scope.full_name)
+        return set()
+    return {policy.policy_identifier.dotted_string for policy in found}
 
 
 _LIST = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
