@@ -10,9 +10,10 @@ Receipts are kept, and nobody is told of them. What else is left for later, and 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel
@@ -23,6 +24,7 @@ from core.delivery import Delivery, Frozen
 from core.errors import ConfigError
 from core.local import Operation
 from core.parcel import Acceptance, Item, Key, Parcel, Payload
+from core.radar import Watched
 from core.receipt import Receipt
 from core.schedule import RetryPlan
 from core.trust import Identity
@@ -85,6 +87,16 @@ class Gateway(Protocol):
     def explain(cls, code: str) -> str:
         """What one of this gateway's codes means to a newcomer, or "" for one that is not its own."""
         ...
+
+    @classmethod
+    def certificates(
+        cls, configuration: Configuration, settings: Any, identity: Callable[[str], Identity]
+    ) -> Iterable[Watched]:
+        """Keys and certificates in use that end some day, so that people are told in time. A gateway may leave it out.
+
+        ``settings`` are its node-local ones, ``identity`` gives this node's keys by name. Raises as `configure` does.
+        """
+        return ()
 
     def configure(self, configuration: Configuration) -> None:
         """Take a configuration version: before `run`, and again at every apply. Raises what makes the node unready."""
@@ -184,6 +196,10 @@ class Kernel(Protocol):
         """A private key of this node with its certificate. Raises `Fatal` saying what to do."""
         ...
 
+    def folder(self) -> Path:
+        """A folder of this gateway's own in the node's data, for what can be got anew: no backup holds it. Blocking."""
+        ...
+
     def stage(self, *, size_limit: int) -> Staging:
         """Begin a parcel. Raises `Overloaded` below the free-space reserve."""
         ...
@@ -278,6 +294,16 @@ class Kernel(Protocol):
     async def note(self, parcel_id: str, event: str, facts: Mapping[str, str]) -> None:
         """Add a line to a parcel's trace."""
         ...
+
+
+def watched(
+    gateway: Any, configuration: Configuration, values: Mapping[str, Any], identity: Callable[[str], Identity]
+) -> list[Watched]:
+    """What an installed gateway has that ends some day; nothing for one that does not say. ``values`` are as in ``node.yaml``."""
+    lister = getattr(gateway, "certificates", None)
+    if lister is None:
+        return []
+    return list(lister(configuration, gateway.Settings.model_validate({**values}), identity))
 
 
 def load_gateways() -> dict[str, Any]:

@@ -18,6 +18,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
@@ -119,6 +120,12 @@ class NodeKernel:
     def identity(self, name: str) -> Identity:
         """A private key of this node."""
         return self._runtime.identity(name)
+
+    def folder(self) -> Path:
+        """A folder of the gateway's own in the node's data."""
+        folder = self._runtime.settings.data_path / "gateways" / self._gateway
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return folder
 
     # -- in
 

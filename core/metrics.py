@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from core.radar import Watched
 
 
 class Metrics:
@@ -24,7 +28,9 @@ class Metrics:
         self.commands = Gauge("stafet_ledger_commands_total", "Commands in those transactions", registry=r)
         self.ledger_cpu = Gauge("stafet_ledger_cpu_seconds_total", "CPU the writer used since start", registry=r)
         self.free_bytes = Gauge("stafet_store_free_bytes", "Free space under the payload store", registry=r)
-        self.certificate_days = Gauge("stafet_certificate_expiry_days", "Days left", ["owner", "use"], registry=r)
+        self.certificate_days = Gauge(
+            "stafet_certificate_expiry_days", "Days left of what is in use", ["owner", "use", "name"], registry=r
+        )
         self.config_version = Gauge("stafet_config_version", "Applied configuration version", registry=r)
 
     def show_writer(self, commits: int, commands: int, cpu: float) -> None:
@@ -32,6 +38,16 @@ class Metrics:
         self.commits.set(commits)
         self.commands.set(commands)
         self.ledger_cpu.set(cpu)
+
+    def show_certificates(self, days: Iterable[tuple[Watched, int]]) -> None:
+        """Days left of everything that ends; what is not in use any more is not shown. Two under one name: the nearer end."""
+        nearest: dict[tuple[str, str, str], int] = {}
+        for item, left in days:
+            label = (item.owner, item.use, item.name)
+            nearest[label] = min(left, nearest.get(label, left))
+        self.certificate_days.clear()
+        for label, left in nearest.items():
+            self.certificate_days.labels(*label).set(left)
 
     def text(self) -> bytes:
         """The exposition format."""

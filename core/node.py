@@ -21,12 +21,12 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import Connection, delete, insert, text, update
 
-from core import audit, commands, config, limits, log, retention
+from core import audit, commands, config, limits, log, radar, retention
 from core.clock import DAY, MINUTE, SECOND, Clock, from_datetime
 from core.config import Configuration
 from core.dispatcher import Dispatcher
 from core.errors import ConfigError, Fatal, Overloaded, StafetError, UsageError
-from core.gateway import Gateway, Listens, Operated
+from core.gateway import Gateway, Listens, Operated, watched
 from core.health import HealthServer
 from core.kernel import Mailroom, NodeKernel
 from core.ledger import alarms, deliveries, parcels, versions
@@ -35,6 +35,7 @@ from core.ledger.tables import node as node_table
 from core.local import LocalServer, Operation
 from core.operations import Operations
 from core.parcel import new_id
+from core.radar import Watched
 from core.runtime import Catalogue, Runtime, chain_prefix
 from core.settings import NodeSettings
 
@@ -244,6 +245,7 @@ class Node:
             ("seen", 10 * SECOND, self._be_seen),
             ("checkpoint", limits.CHECKPOINT, self._checkpoint),
             ("retention", 60 * MINUTE, self._retain),
+            ("radar", 10 * MINUTE, self._watch),
         ]
 
     async def _repeat(self, every: int, work: Callable[[], Awaitable[None]]) -> None:
@@ -323,6 +325,23 @@ class Node:
         for parcel_id, integration in await runtime.read(retention.waiting_receipts, within, now):
             words = f"no receipt for a parcel of {integration} within the agreed time"
             await self._alarm_once("no-receipt", words, parcel_id)
+
+    async def _watch(self) -> None:
+        """Tell people, once a threshold, of keys and certificates that end; all nodes of a ledger say it under one id."""
+        runtime, now = self.runtime, self.runtime.clock.now()
+        found = await asyncio.to_thread(self._in_use)
+        runtime.metrics.show_certificates([(item, radar.days_left(item, now)) for item in found])
+        said = [Alarm(notice.id, now, "expiry", notice.text) for notice in radar.notices(found, now)]
+        if said:
+            for alarm in await runtime.do(commands.CALL, commands.Call(alarms.raise_once, (said,))):
+                _log.warning(alarm.text, code=alarm.code)
+
+    def _in_use(self) -> list[Watched]:
+        runtime = self.runtime
+        given, of = self.settings.gateways, runtime.catalogue.gateways
+        return [
+            item for n in self.gateways for item in watched(of[n], runtime.configuration, given[n], runtime.identity)
+        ]
 
     async def _alarm_once(self, code: str, words: str, parcel_id: str = "") -> None:
         """What lasts is said once, not at every look."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from core.clock import Micros
 from core.ledger.tables import alarm
@@ -24,19 +26,26 @@ class Alarm:
 
 def raise_many(connection: Connection, batch: Sequence[Alarm]) -> list[None]:
     """Store alarms."""
-    rows = [
-        {
-            "id": a.id,
-            "at": a.at,
-            "code": a.code[:64],
-            "text": a.text[:1024],
-            "parcel_id": a.parcel_id,
-            "cleared_at": None,
-        }
-        for a in batch
-    ]
-    connection.execute(insert(alarm), rows)
+    connection.execute(insert(alarm), [_row(a) for a in batch])
     return [None] * len(batch)
+
+
+def raise_once(connection: Connection, batch: Sequence[Alarm]) -> list[Alarm]:
+    """Store those whose id nobody has used before, be it another node, and be it cleared by now; gives them."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(alarm).on_conflict_do_nothing(index_elements=["id"]).returning(alarm.c.id)
+    return [a for a in batch if connection.execute(statement.values(**_row(a))).first() is not None]
+
+
+def _row(a: Alarm) -> dict[str, Any]:
+    return {
+        "id": a.id,
+        "at": a.at,
+        "code": a.code[:64],
+        "text": a.text[:1024],
+        "parcel_id": a.parcel_id,
+        "cleared_at": None,
+    }
 
 
 def open_alarms(connection: Connection, limit: int = 100) -> list[Alarm]:

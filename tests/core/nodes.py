@@ -29,10 +29,12 @@ from core.ledger.tables import delivery as delivery_table
 from core.ledger.tables import parcel as parcel_table
 from core.node import Node
 from core.parcel import Acceptance, Item, Key, Parcel
+from core.radar import Watched
 from core.receipt import Level, Receipt, Verdict
 from core.runtime import Catalogue, Runtime
 from core.schedule import RetryPlan
 from core.settings import NodeSettings
+from core.trust import Identity
 from core.writer import Kind
 from tests.core.making import NOW
 
@@ -107,6 +109,13 @@ class Paper:
     def explain(cls, code: str) -> str:
         """Its one code."""
         return "the letter was wet" if code == "wet" else ""
+
+    @classmethod
+    def certificates(
+        cls, configuration: Configuration, settings: Any, identity: Callable[[str], Identity]
+    ) -> Iterable[Watched]:
+        """Paper has none."""
+        return ()
 
     def configure(self, configuration: Configuration) -> None:
         """Take a version, unless the test wants otherwise."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
 from core.metrics import Metrics
+from core.radar import Watched
 
 
 def test_two_nodes_in_one_process_count_apart():
@@ -42,7 +44,21 @@ def test_what_the_writer_did_is_shown_as_it_is():
     assert "stafet_ledger_cpu_seconds_total 1.5" in text
 
 
+def test_days_left_are_shown_of_what_is_in_use_alone():
+    """What was replaced is gone from the next scrape; of two under one name the nearer end counts; no subject is shown."""
+    metrics = Metrics()
+    key = Watched("own", "signing", "signing-2026", "CN=Fictitious Town", "ab" * 32, 0, 10)
+    metrics.show_certificates([(key, 40), (replace(key, use="decryption"), 50), (key, 3), (key, 7)])
+    text = metrics.text().decode()
+    assert 'stafet_certificate_expiry_days{name="signing-2026",owner="own",use="signing"} 3.0' in text
+    assert "Fictitious" not in text
+    metrics.show_certificates([(replace(key, name="signing-2028"), -1)])
+    text = metrics.text().decode()
+    assert "signing-2026" not in text
+    assert 'stafet_certificate_expiry_days{name="signing-2028",owner="own",use="signing"} -1.0' in text
+
+
 def test_no_label_can_hold_who_or_what_a_parcel_is_about():
-    """Labels are few and bounded: none is an id, a subject or an address."""
+    """Labels are few and bounded: none is a parcel's id, a subject or an address; names are those of keys and files."""
     labels = {label for m in vars(Metrics()).values() for label in getattr(m, "_labelnames", ())}
-    assert labels == {"gateway", "judgement", "result", "state", "code", "owner", "use"}
+    assert labels == {"gateway", "judgement", "result", "state", "code", "owner", "use", "name"}

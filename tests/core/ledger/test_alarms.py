@@ -28,3 +28,15 @@ def test_words_are_cut_to_their_columns(engine: Engine):
         alarms.raise_many(connection, [Alarm("a1", NOW, "c" * 99, "t" * 5000)])
         (stored,) = alarms.open_alarms(connection)
     assert (len(stored.code), len(stored.text)) == (64, 1024)
+
+
+def test_what_lasts_is_said_once_under_one_id(engine: Engine):
+    """Not again by another node, not again after it was cleared; what is new beside it is."""
+    first, second = (Alarm(f"expiry-{n}", NOW, "expiry", "it ends") for n in (1, 2))
+    with engine.begin() as connection:
+        assert alarms.raise_once(connection, [first]) == [first]
+        assert alarms.raise_once(connection, []) == []
+    with engine.begin() as connection:
+        alarms.clear(connection, [first.id], NOW + 1)
+        assert alarms.raise_once(connection, [first, second, second]) == [second]
+        assert alarms.open_alarms(connection) == [second]
