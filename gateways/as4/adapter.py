@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -20,10 +20,14 @@ from core.errors import ConfigError
 from core.gateway import Kernel, Outcome
 from core.local import Operation, Progress
 from core.parcel import Parcel
+from core.radar import Watched
 from core.schedule import RetryPlan
+from core.trust import Identity
 from gateways.as4 import checks
 from gateways.as4.callbacks import Callbacks
 from gateways.as4.endpoint import Endpoint
+from gateways.as4.fetching import Fetcher
+from gateways.as4.inventory import inventory
 from gateways.as4.packing import Packer
 from gateways.as4.partners import Partners, build
 from gateways.as4.pulling import Channels, Puller
@@ -62,6 +66,7 @@ class As4Gateway:
         self._client: Client | None = None
         self._callbacks: Callbacks | None = None
         self._started = asyncio.Event()
+        self._fetcher = Fetcher(kernel.clock, settings.revocation_hosts, kernel.folder, kernel.alarm)
 
     @classmethod
     def check(cls, configuration: Configuration) -> Iterable[Problem]:
@@ -73,10 +78,18 @@ class As4Gateway:
         """What a code means to a newcomer."""
         return checks.explain(code)
 
+    @classmethod
+    def certificates(
+        cls, configuration: Configuration, settings: Listen, identity: Callable[[str], Identity]
+    ) -> Iterable[Watched]:
+        """Keys, certificates and lists in use."""
+        return inventory(configuration, settings, identity)
+
     def configure(self, configuration: Configuration) -> None:
         """Make all partners anew; the old ones stay in force when one cannot be made."""
-        self._partners = build(configuration, self._kernel.identity, self._kernel.clock)
+        self._partners = build(configuration, self._kernel.identity, self._kernel.clock, self._fetcher.about)
         self._configuration = configuration
+        self._fetcher.configure(self._partners.known())
 
     @property
     def port(self) -> int:
@@ -112,6 +125,27 @@ class As4Gateway:
         endpoint = Endpoint(settings.path, reception, evidence, channels)
         self._server = Server(endpoint.handle, settings.host, settings.port, self._tls(), self._bug)
         self._sender = Sender(kernel, client, self._current, packer, workers)
+        puller = Puller(client, self._current, reception, callbacks, speaker)
+        fetching = await self._fetch()
+        try:
+            await self._serve(settings, fetching, puller)
+        finally:
+            fetching.cancel()
+            await asyncio.gather(fetching, return_exceptions=True)
+
+    async def _fetch(self) -> asyncio.Task[None]:
+        """Begin to fetch; what is known from the start is asked once before the first message, unless that takes too long."""
+        asked = asyncio.Event()
+        fetching = asyncio.create_task(self._fetcher.run(asked))
+        first = asyncio.create_task(asked.wait())
+        await asyncio.wait(
+            [first, fetching], timeout=limits.REVOCATION_FIRST / SECOND, return_when=asyncio.FIRST_COMPLETED
+        )
+        first.cancel()
+        return fetching
+
+    async def _serve(self, settings: Listen, fetching: asyncio.Task[None], puller: Puller) -> None:
+        assert self._server is not None
         try:
             await self._server.start()
         except OSError as error:
@@ -120,9 +154,20 @@ class As4Gateway:
         _log.info("listening", host=settings.host, port=self._server.port, path=settings.path)
         self._started.set()
         try:
-            await Puller(client, self._current, reception, callbacks, speaker).run()
+            await self._both(fetching, asyncio.create_task(puller.run()))
         finally:
             await asyncio.shield(self._server.stop(_FINISH))
+
+    @staticmethod
+    async def _both(fetching: asyncio.Task[None], pulling: asyncio.Task[None]) -> None:
+        """Until either ends, which neither does unless it fails."""
+        try:
+            done, _ = await asyncio.wait([fetching, pulling], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            pulling.cancel()
+            await asyncio.gather(pulling, return_exceptions=True)
 
     async def listening(self) -> None:
         """Return once the port is open."""

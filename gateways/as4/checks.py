@@ -14,6 +14,7 @@ from accesspoint.pull import serves
 from accesspoint.wss import check_strength, methods_of
 from accesspoint.xmlenc import way_to
 from core.config import Configuration, Problem, certificates_in
+from core.revocation import issuer_of, list_urls, responder_urls
 from core.trust import lists_in
 from gateways.as4.partners import agreed_profile
 from gateways.as4.settings import Channel, Partner, PartyIdentifier, demand_type
@@ -74,6 +75,7 @@ def check(configuration: Configuration) -> Iterable[Problem]:
     for partner in configuration.all("as4.partner").values():
         yield from _references(configuration, partner)
         yield from _certificates(configuration, partner)
+        yield from _revocation(configuration, partner)
     known = ", ".join(sorted(configuration.all("as4.partner"))) or "there are none"
     for route in configuration.all("route").values():
         for index, target in enumerate(route.to):
@@ -109,6 +111,7 @@ def _certificates(configuration: Configuration, partner: Partner) -> Iterable[Pr
     fields = [("encryption_certificate", partner.encryption_certificate)]
     fields += [(f"signing_certificates.{i}", n) for i, n in enumerate(partner.signing_certificates)]
     fields += [(f"anchors.{i}", n) for i, n in enumerate(partner.anchors)]
+    fields += [(f"issuers.{i}", n) for i, n in enumerate(partner.issuers)]
     fields += [("tls.anchors", partner.tls.anchors)] if partner.tls.anchors else []
     for where, name in fields:
         try:
@@ -130,6 +133,27 @@ def _certificates(configuration: Configuration, partner: Partner) -> Iterable[Pr
         except (KeyError, ValueError):
             where = f"revocation_lists.{index}"
             yield Problem("as4.partner", partner.id, where, f"{name!r} is no revocation list that can be read")
+
+
+def _revocation(configuration: Configuration, partner: Partner) -> Iterable[Problem]:
+    """That somebody can say of every pinned certificate whether it is revoked."""
+    if partner.asks == "none":
+        return
+    try:
+        issuers = [c for name in partner.issuers for c in certificates_in(configuration.files, name)]
+        pinned = [certificates_in(configuration.files, name)[0] for name in partner.signing_certificates]
+    except ValueError:
+        return  # named already
+    for index, certificate in enumerate(pinned):
+        where = f"signing_certificates.{index}"
+        if issuer_of(certificate, issuers) is None:
+            cause = "was issued by none of issuers: nobody could say whether it is revoked"
+            yield Problem("as4.partner", partner.id, where, cause, "add its issuer, or say revocation: none")
+        elif partner.asks == "fetch" and not (
+            partner.revocation_urls or list_urls(certificate) or responder_urls(certificate)
+        ):
+            cause = "names no list and no responder: nothing could be fetched"
+            yield Problem("as4.partner", partner.id, where, cause, "give revocation_urls, or lists as files")
 
 
 def _unfit(where: str, certificate: x509.Certificate, profile: Profile) -> str:

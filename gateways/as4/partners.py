@@ -4,7 +4,8 @@ Rules:
 
 1. Built whole or not at all: a configuration whose certificate or key cannot be read leaves the one before in force.
 2. A certificate is believed for one partner, never for all: pinned in the partner's file, or under its own anchors.
-3. A chain that was found good is remembered for a minute; an expiry or a revocation list's end is seen at most that late.
+3. A certificate that was found good is remembered for a minute; an expiry or a revocation is seen at most that late.
+4. What lists and responders say about a certificate is asked of memory (a `Shelf`), never of the network.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ from accesspoint.tokens import KeyReference, candidates
 from accesspoint.wss import SigningKey, methods_of, sign
 from accesspoint.wss import Trust as BelievedFor
 from accesspoint.xmlenc import DecryptionKey, way_to
-from core.clock import MINUTE, Clock, Micros
+from core.clock import HOUR, MINUTE, Clock, Micros
 from core.config import Configuration, certificates_in
 from core.delivery import Delivery
 from core.errors import ConfigError
+from core.revocation import Evidence, Window, issuer_of, list_urls
 from core.schedule import RetryPlan
 from core.trust import Identity, Trust, Untrusted, check_dates, check_usage, common_name, lists_in
+from gateways.as4.questions import Known
 from gateways.as4.settings import Exchange, Partner, Party, PartyIdentifier, ServiceName
 
 
@@ -48,13 +51,17 @@ def signer(identity: Identity) -> Callable[[bytes], bytes]:
 
 @dataclass
 class Neighbour:
-    """One partner, ready to be spoken with. ``by_pmode`` leads from a P-Mode to the exchange it was made from."""
+    """One partner, ready to be spoken with. ``by_pmode`` leads from a P-Mode to the exchange it was made from.
+
+    ``trust`` judges chains under anchors; ``above`` says, where that is asked, whether a ``pinned`` certificate is revoked.
+    """
 
     partner: Partner
     party: Party
     signing: Identity
     decryption: tuple[Identity, ...]
     trust: Trust | None
+    above: Trust | None
     pinned: tuple[x509.Certificate, ...]
     pmodes: tuple[PMode, ...]
     by_pmode: Mapping[str, Exchange]
@@ -86,7 +93,7 @@ class Neighbour:
         if self.trust is not None:
             if not reference.chain:
                 raise _no("the certificate is only referred to; this partner must send it along", "send a token")
-            self._check(reference.chain, at)
+            self._check_chain(self.trust, reference.chain, at)
             return (reference.chain[0],)
         found = candidates(reference, self.pinned)
         if not found:
@@ -101,6 +108,7 @@ class Neighbour:
             try:
                 check_dates(certificate, at)
                 check_usage(certificate)
+                self._check_above(certificate, at)
                 good.append(certificate)
             except Untrusted as error:  # a renewed certificate over the same key may stand beside it
                 refusal = error
@@ -108,17 +116,26 @@ class Neighbour:
             raise _no(refusal.cause, refusal.remedy)
         return good
 
-    def _check(self, chain: Sequence[x509.Certificate], at: Micros) -> None:
-        assert self.trust is not None
-        if at - self._good.get(chain[0], 0) < MINUTE:
-            return
-        try:
-            self.trust.check_chain(chain, at)
-        except Untrusted as error:
-            raise _no(error.cause, error.remedy) from None
+    def _check_chain(self, trust: Trust, chain: Sequence[x509.Certificate], at: Micros) -> None:
+        if not self._found_good(chain[0], at):
+            try:
+                trust.check_chain(chain, at)
+            except Untrusted as error:
+                raise _no(error.cause, error.remedy) from None
+            self._remember(chain[0], at)
+
+    def _check_above(self, certificate: x509.Certificate, at: Micros) -> None:
+        if self.above is not None and not self._found_good(certificate, at):
+            self.above.check_revocation(self.above.above(certificate), at)
+            self._remember(certificate, at)
+
+    def _found_good(self, certificate: x509.Certificate, at: Micros) -> bool:
+        return at - self._good.get(certificate, 0) < MINUTE
+
+    def _remember(self, certificate: x509.Certificate, at: Micros) -> None:
         if len(self._good) > 1000:
             self._good.clear()
-        self._good[chain[0]] = at
+        self._good[certificate] = at
 
 
 def _no(cause: str, remedy: str) -> EbmsError:
@@ -145,6 +162,20 @@ class Partners:
         """Which certificates are believed for this partner now."""
         neighbour, at = self.of(pmode), self._clock.now()
         return lambda reference: neighbour.believe(reference, at)
+
+    def known(self) -> Iterator[Known]:
+        """What is to be fetched before the first message: about pinned certificates, and lists of the authorities agreed on."""
+        for neighbour in self.by_id.values():
+            believed = neighbour.trust or neighbour.above
+            if believed is None or neighbour.partner.asks != "fetch":
+                continue
+            authorities = (*believed.anchors, *believed.issuers)
+            encryption = neighbour.pmodes[0].their_encryption_certificate
+            same = encryption is not None and issuer_of(encryption, authorities) is not None
+            urls = (*neighbour.partner.revocation_urls, *(list_urls(encryption) if encryption and same else ()))
+            yield Known((), authorities, believed.window, urls)
+            for certificate in (*neighbour.pinned, *believed.issuers):
+                yield Known(believed.above(certificate), authorities, believed.window)
 
     def decryption_keys(self, pmode: PMode) -> Sequence[tuple[x509.Certificate, DecryptionKey]]:
         """Our certificates and keys that this partner may encrypt for."""
@@ -187,28 +218,52 @@ def _serves(neighbour: Neighbour, pmode: PMode, asked: str) -> bool:
     return channel is not None and serves(channel.mpc, asked, sub_channels=channel.sub_channels)
 
 
-def build(configuration: Configuration, identity: Callable[[str], Identity], clock: Clock) -> Partners:
+Shelf = Callable[[Sequence[x509.Certificate], Window], Evidence]
+"""What lists and responders have said about a path; whoever gives it keeps it fresh from then on."""
+
+
+def nothing_known(_path: Sequence[x509.Certificate], _window: Window) -> Evidence:
+    """Nobody asks."""
+    return Evidence()
+
+
+def build(
+    configuration: Configuration, identity: Callable[[str], Identity], clock: Clock, shelf: Shelf = nothing_known
+) -> Partners:
     """Make all partners. Raises `ConfigError` or `Fatal` naming the first document that cannot be used."""
     parties = configuration.all("as4.party")
-    return Partners(
-        [_neighbour(p, parties[p.party], configuration, identity) for p in configuration.all("as4.partner").values()],
-        clock,
-    )
+    found = configuration.all("as4.partner").values()
+    return Partners([_neighbour(p, parties[p.party], configuration, identity, shelf) for p in found], clock)
 
 
 def _neighbour(
-    partner: Partner, party: Party, configuration: Configuration, identity: Callable[[str], Identity]
+    partner: Partner,
+    party: Party,
+    configuration: Configuration,
+    identity: Callable[[str], Identity],
+    shelf: Shelf,
 ) -> Neighbour:
     try:
         encryption = certificates_in(configuration.files, partner.encryption_certificate)[0]
         pinned = tuple(certificates_in(configuration.files, n)[0] for n in partner.signing_certificates)
         anchors = tuple(c for n in partner.anchors for c in certificates_in(configuration.files, n))
+        issuers = tuple(c for n in partner.issuers for c in certificates_in(configuration.files, n))
         lists = tuple(item for n in partner.revocation_lists for item in lists_in(configuration.files[n]))
     except (ValueError, KeyError) as error:
         raise ConfigError(f"as4.partner {partner.id}", "certificates", str(error)) from None
-    trust = Trust(anchors, lists, partner.signing_subject or "") if anchors else None
     signing, decryption = identity(party.signing_key), tuple(identity(name) for name in party.decryption_keys)
     _check_own_keys(partner, party, signing, decryption)
+    window = Window(int(partner.revocation_window * HOUR), int(partner.revocation_grace * HOUR))
+    believed = Trust(
+        anchors or issuers,
+        lists,
+        partner.signing_subject or "",
+        partner.signing_organisation or "",
+        partner.certificate_policies,
+        issuers,
+        (lambda path: shelf(path, window)) if partner.asks == "fetch" else None,
+        window,
+    )
     made = {
         pmode.id: (pmode, exchange)
         for index, exchange in enumerate(partner.exchanges)
@@ -219,7 +274,8 @@ def _neighbour(
         party,
         signing,
         decryption,
-        trust,
+        believed if anchors else None,
+        believed if pinned and partner.asks != "none" else None,
         pinned,
         tuple(pmode for pmode, _ in made.values()),
         {name: exchange for name, (_, exchange) in made.items()},

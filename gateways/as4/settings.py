@@ -19,6 +19,8 @@ from accesspoint.names import DEFAULT_MPC
 from accesspoint.profiles import ALGORITHMS, PROFILES
 from accesspoint.tls import SUITES
 from core import limits
+from core.clock import HOUR
+from gateways.as4.hosts import Hosts
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 """An id inside the configuration: lower case, digits, dot, underscore, dash."""
@@ -26,6 +28,21 @@ Value = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r
 """A header value: at most 255 printable characters."""
 CertificatePath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]+\.(pem|crt|cer)$")]
 """A certificate file, relative to the configuration directory."""
+
+
+PolicyOid = Annotated[str, StringConstraints(pattern=r"^[0-2](\.(0|[1-9]\d{0,18})){1,30}$")]
+"""An object identifier in dotted form."""
+WebAddress = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/@]+(/\S*)?$", max_length=1024)]
+"""An address of a list."""
+
+
+def _askable(host: str) -> str:
+    Hosts([host])
+    return host
+
+
+FetchHost = Annotated[str, AfterValidator(_askable)]
+"""Somebody that may be asked."""
 
 
 def _known(name: str) -> str:
@@ -167,10 +184,25 @@ class Partner(_Document):
     signing_certificates: tuple[CertificatePath, ...] = ()
     """Certificates they may sign with. Give these, or `anchors`."""
     anchors: tuple[CertificatePath, ...] = ()
-    """Authorities whose certificates they may sign with, together with `signing_subject`."""
+    """Authorities whose certificates they may sign with, together with `signing_subject` or `signing_organisation`."""
     signing_subject: Value | None = None
     """The common name a certificate under `anchors` must bear."""
+    signing_organisation: Value | None = None
+    """The organizationIdentifier (2.5.4.97) a certificate under `anchors` must bear; with `signing_subject`, both count."""
+    certificate_policies: tuple[PolicyOid, ...] = ()
+    """Policies of which a certificate under `anchors` must carry one, allowed by every authority on the way."""
+    issuers: tuple[CertificatePath, ...] = ()
+    """Authorities above `signing_certificates`, to ask about revocation; or those below `anchors` that they do not send along."""
+    revocation: Literal["lists", "fetch", "none"] | None = None
+    """Where it is asked whether a certificate is revoked; left out: `lists` when there are some, else `none`."""
     revocation_lists: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]+\.(pem|crl)$")], ...] = ()
+    """Lists as files beside the documents."""
+    revocation_urls: Annotated[tuple[WebAddress, ...], Field(max_length=16)] = ()
+    """With `fetch`: lists to hold before the first message, beside those that certificates name."""
+    revocation_window: Annotated[float, Field(gt=0, le=24 * 14)] = limits.RESPONSE_AGE / HOUR
+    """Hours that an answer of a responder counts, unless it ends sooner. A list counts until its own end."""
+    revocation_grace: Annotated[float, Field(ge=0, le=24 * 14)] = 0
+    """Hours that a list or an answer counts beyond its end, while no newer one can be had."""
     encryption_certificate: CertificatePath
     key_reference: Literal["binary-security-token", "subject-key-identifier", "issuer-serial"] = "binary-security-token"
     also_accept: tuple[Algorithm, ...] = ()
@@ -200,8 +232,14 @@ class Partner(_Document):
     def _consistent(self) -> Partner:
         if bool(self.signing_certificates) == bool(self.anchors):
             raise ValueError("give either signing_certificates or anchors: one of them says whom to believe")
-        if self.anchors and not self.signing_subject:
-            raise ValueError("anchors need signing_subject: else anyone under the authority could sign as this partner")
+        if self.anchors and not (self.signing_subject or self.signing_organisation):
+            raise ValueError(
+                "anchors need signing_subject or signing_organisation: else anyone under the authority could sign as"
+                " this partner"
+            )
+        if self.certificate_policies and not self.anchors:
+            raise ValueError("certificate_policies need anchors: a certificate that is pinned is believed for itself")
+        self._revocation_fits()
         if self.profile.endswith("four-corner") and self.four_corner is None:
             raise ValueError("the four-corner profile needs four_corner with original_sender and final_recipient")
         try:
@@ -223,6 +261,23 @@ class Partner(_Document):
                     demand_type(name)
         return self
 
+    @property
+    def asks(self) -> Literal["lists", "fetch", "none"]:
+        """Where it is asked whether a certificate is revoked."""
+        return self.revocation or ("lists" if self.revocation_lists else "none")
+
+    def _revocation_fits(self) -> None:
+        if self.asks != "none" and self.signing_certificates and not self.issuers:
+            raise ValueError(
+                "revocation of signing_certificates needs issuers: who issued them says whether they are revoked"
+            )
+        if self.revocation == "lists" and not self.revocation_lists:
+            raise ValueError("revocation: lists needs revocation_lists")
+        if self.revocation == "none" and self.revocation_lists:
+            raise ValueError("revocation: none asks nothing, and revocation_lists are given: take one of them out")
+        if self.revocation_urls and self.revocation != "fetch":
+            raise ValueError("revocation_urls need revocation: fetch")
+
 
 class Listen(_Document):
     """Node-local: where the gateway listens."""
@@ -241,3 +296,6 @@ class Listen(_Document):
     demand_client_certificate: bool = False
     behind_proxy: bool = False
     """Plain HTTP is refused unless this says that TLS ends in front of us."""
+    revocation_hosts: tuple[FetchHost, ...] = ()
+    """Whom this node may ask for revocation lists and answers: ``host`` (ports 80 and 443), ``host:port``, or, for addresses that
+    are private, the address or the network they are in. Nobody else is asked."""

@@ -7,14 +7,16 @@ import shutil
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from conformance.estate import Estate
-from conformance.pki import write
+from conformance.pki import Authority, write
 from core.ledger import deliveries
 from tests.gateways.as4.making import OtherSender, edit
+from tests.gateways.as4.responding import AT, Bench, Site, site
 from tests.gateways.as4.running import Door, Line, Peer, plain_http, running, until
 
 
@@ -124,3 +126,31 @@ async def door(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Asyn
     edit(estate.hospital.home, "integrations.yaml", "integration", max_size=3_000_000)
     async with running(estate.hospital.home) as (node,):
         yield Door(estate, node, OtherSender(estate))
+
+
+# --- who answers about certificates ---
+
+
+@pytest.fixture(scope="session")
+def ca() -> Authority:
+    """An authority that a partner is known by."""
+    return Authority("Birkelund demonstration CA", AT)
+
+
+@pytest.fixture(scope="session")
+def key(ca: Authority) -> Any:
+    """One key for all holders: making one takes long."""
+    return ca.issue("x", "signing").key
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Site]:
+    """A server of lists and prepared answers."""
+    async with site() as made:
+        yield made
+
+
+@pytest.fixture
+def bench(tmp_path: Path, server: Site) -> Bench:
+    """A fetcher that may ask the server."""
+    return Bench(tmp_path / "fetcher", [server.host])
