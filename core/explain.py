@@ -27,6 +27,8 @@ CODES: Final[dict[str, str]] = {
     "too-large": "a limit of the integration was met. What to do: raise max_size, or send less",
     "overloaded": "the queue or the disk is full for now. What to do: free space, or try again later",
     "clock": "this node's clock differs from the database's. What to do: set the clock (NTP); leases depend on it",
+    "expiry": "a key, a certificate or a revocation list that is in use ends soon, or has ended. What to do: look at"
+    " `stafet certificates`, get the next one in time, and roll over as docs/how-to/change-keys.md says",
     "nack": "the receiving system could not take it just now; it is offered again",
     "bug": "a gateway failed in a way it does not document. What to do: the node's log has the detail; report it",
 }

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
+from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from core import gateway
+from core.config import EMPTY
 from core.errors import ConfigError
-from core.gateway import Outcome, load_gateways
+from core.gateway import Gateway, Outcome, load_gateways, watched
+from core.radar import Watched
 
 
 def point(name: str, value: str) -> EntryPoint:
@@ -62,3 +66,27 @@ def test_an_outcome_says_nothing_unless_told():
     """The default is a failure that is tried again: nothing is claimed that a gateway did not say."""
     outcome = Outcome()
     assert (outcome.receipt, outcome.sent, outcome.refused, outcome.retry_after) == (None, False, False, None)
+
+
+def test_a_gateway_lists_what_ends_or_leaves_it_out():
+    """It is given its settings as a model, whatever node.yaml held; one without the method has nothing."""
+
+    class Colours(BaseModel):
+        colour: str = "white"
+
+    class Silent:
+        """A stranger's gateway of before."""
+
+        Settings = Colours
+
+    class Listing(Silent):
+        """One that says what ends."""
+
+        @classmethod
+        def certificates(cls, configuration: Any, settings: Any, identity: Any) -> Iterator[Watched]:
+            yield Watched(identity("owner"), settings.colour, str(configuration.number), "", "", 0, 1)
+
+    assert watched(Silent, EMPTY, {}, lambda name: None) == []  # type: ignore[arg-type, return-value]
+    found = watched(Listing, EMPTY, {"colour": "red"}, lambda name: name)  # type: ignore[arg-type, return-value]
+    assert found == [Watched("owner", "red", "0", "", "", 0, 1)]
+    assert list(Gateway.certificates(EMPTY, None, lambda name: name)) == []  # type: ignore[arg-type, return-value]

@@ -14,6 +14,7 @@ from core.delivery import Delivery, Frozen, State
 from core.description import Description
 from core.errors import Conflict, Overloaded, PayloadError, StaleLease
 from core.gateway import Kernel, Lease, Outcome
+from core.kernel import NodeKernel
 from core.ledger import deliveries as queue
 from core.ledger import parcels
 from core.ledger.deliveries import Claim, of_outcome
@@ -434,3 +435,14 @@ def test_the_kernel_is_what_gateways_are_promised(site: Site):
     """Every method of the protocol is there under its name."""
     promised = {name for name in vars(Kernel) if not name.startswith("_")} | set(Kernel.__annotations__)
     assert [name for name in sorted(promised) if not hasattr(site.kernel, name)] == []
+
+
+async def test_a_gateway_has_a_folder_of_its_own(site: Site):
+    """In the data directory, its owner's alone, and no other gateway's."""
+    folder = site.kernel.folder()
+    assert folder == site.runtime.settings.data_path / "gateways" / "paper"
+    assert folder.stat().st_mode & 0o077 == 0
+    (folder / "kept").write_text("kept")
+    assert [path.name for path in site.kernel.folder().iterdir()] == ["kept"]
+    other = NodeKernel(site.runtime, "pigeon", site.mail)
+    assert list(other.folder().iterdir()) == []
