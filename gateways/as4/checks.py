@@ -56,6 +56,9 @@ _REMEDIES: Final = {
     " or correct the route's destination",
     "no-exchange": "the partner's file does not say how this is sent. What to do: add an exchange with direction send or"
     " both for this integration",
+    "revocation": "whether certificates are revoked could not be asked, and what was said before ends soon or has ended: then"
+    " messages signed with them are refused. What to do: see that this node reaches the address named, and that"
+    " revocation_hosts in node.yaml names it",
     "cannot-be-sent": "the header cannot hold what the parcel says. What to do: correct the field that the reason names,"
     " and send anew",
 }

@@ -12,10 +12,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from accesspoint.errors import CATALOGUE
 from conformance.estate import FILES, INTEGRATION, PARTY_TYPE, SERVICE, SERVICE_TYPE, Estate
-from conformance.pki import Identity, Kind, Use, write
+from conformance.pki import Authority, Identity, Kind, Use, write
 from core.config import Configuration, Problem
 from gateways.as4 import checks
 from gateways.as4.settings import Partner
+from tests.core.answers import points_to
 from tests.gateways.as4.making import authority, configuration, edit
 
 
@@ -270,6 +271,50 @@ def test_a_revocation_list_that_is_missing_is_named():
     assert Problem("as4.partner", "hospital", "revocation_lists.0", cause) in problems
 
 
+def _issued(estate: Estate, *, extensions: list[x509.ExtensionType] | None = None) -> dict[str, object]:
+    """A pinned certificate with its issuer, as files, and the fields that name them."""
+    folder = _home(estate) / "config" / "certificates"
+    made = authority().issue("Demo Hospital signing", "signing", extensions=extensions or ())
+    write(folder / "pinned.pem", made.certificate_pem())
+    write(folder / "ca.pem", authority().pem())
+    return {"signing_certificates": ["certificates/pinned.pem"], "issuers": ["certificates/ca.pem"], "tls": {}}
+
+
+def test_a_pinned_certificate_whose_revocation_is_asked_needs_its_issuer(estate: Estate):
+    """Nobody else could say it; where nothing is asked, nothing is needed."""
+    folder = _home(estate) / "config" / "certificates"
+    write(folder / "good.crl", authority().revocation_list([]))
+    lists = {"revocation_lists": ["certificates/good.crl"]}
+    edit(_home(estate), "as4.yaml", "as4.partner", **_issued(estate), **lists)
+    assert configuration(_home(estate)).all("as4.partner")["hospital"].asks == "lists"
+    write(folder / "ca.pem", Authority("Stafet Other CA", authority().at).pem())
+    _one(_home(estate), "signing_certificates.0", "was issued by none of issuers", "add its issuer, or say revocation")
+    edit(_home(estate), "as4.yaml", "as4.partner", revocation_lists=[])
+    assert configuration(_home(estate)).all("as4.partner")["hospital"].asks == "none"
+    write(folder / "ca.pem", b"junk")
+    _one(_home(estate), "issuers.0", "holds no certificate that can be read")
+    edit(_home(estate), "as4.yaml", "as4.partner", **lists)
+    _one(_home(estate), "issuers.0", "holds no certificate that can be read")
+
+
+def test_what_shall_be_fetched_must_be_somewhere(estate: Estate):
+    """The certificate names a list or a responder, or the partner's file names a list."""
+    fields = {**_issued(estate), "revocation": "fetch"}
+    edit(_home(estate), "as4.yaml", "as4.partner", **fields)
+    _one(_home(estate), "signing_certificates.0", "names no list and no responder", "give revocation_urls")
+    edit(_home(estate), "as4.yaml", "as4.partner", revocation_urls=["http://lists.example/all.crl"])
+    assert configuration(_home(estate))
+    edit(_home(estate), "as4.yaml", "as4.partner", revocation_urls=[])
+    for named in (points_to("http://lists.example/all.crl"), points_to(responder="http://ocsp.example/")):
+        _issued(estate, extensions=named)
+        assert configuration(_home(estate))
+    folder = _home(estate) / "config" / "certificates"
+    anchors = {"signing_certificates": [], "anchors": ["certificates/ca.pem"], "signing_subject": "Demo Hospital"}
+    write(folder / "ca.pem", authority().pem())
+    edit(_home(estate), "as4.yaml", "as4.partner", **anchors)
+    assert configuration(_home(estate))
+
+
 def test_two_partners_cannot_share_an_identifier(estate: Estate):
     """Who sent a message would be decided by chance; the first one is named."""
     _add(_home(estate), "as4.yaml", "as4.partner", id="hospital-again")
@@ -320,7 +365,11 @@ def test_every_catalogued_code_is_explained(code: str):
 
 
 @pytest.mark.parametrize(
-    "code", ["connect", "tls", "timeout", "closed", "send", "answer", "no-partner", "no-exchange", "cannot-be-sent"]
+    "code",
+    [
+        *("connect", "tls", "timeout", "closed", "send", "answer", "no-partner", "no-exchange", "cannot-be-sent"),
+        "revocation",
+    ],
 )
 def test_what_ends_an_attempt_without_an_answer_is_explained(code: str):
     """The gateway's own words say what to change."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -19,12 +20,14 @@ from accesspoint.profiles import EDELIVERY_1_15, PROFILES
 from accesspoint.tokens import KeyReference
 from conformance.estate import ACTION, FILES, INTEGRATION, PARTY_TYPE, SERVICE, SERVICE_TYPE, Estate
 from conformance.pki import Authority, Kind, Use, write
-from core.clock import DAY, MINUTE, FrozenClock, from_datetime
+from core.clock import DAY, HOUR, MINUTE, FrozenClock, from_datetime
 from core.errors import ConfigError, Fatal
+from core.revocation import Evidence, Window
 from core.schedule import RetryPlan
-from core.trust import Identity, load_identity
+from core.trust import Identity, lists_in, load_identity
 from gateways.as4.partners import Neighbour, Partners, build, signer, typed
 from gateways.as4.settings import PartyIdentifier
+from tests.core.answers import points_to
 from tests.gateways.as4.making import authority, configuration, edit, stranger
 
 
@@ -304,6 +307,105 @@ def test_what_is_remembered_is_bounded(estate: Estate):
     neighbour._good.update({object(): at for _ in range(1001)})  # type: ignore[misc]
     neighbour.believe(KeyReference(chain=(mine.certificate,)), at)
     assert list(neighbour._good) == [mine.certificate]
+
+
+# --- what is fetched --------------------------------------------------------------------------------------------------
+
+LIST = "http://lists.example/all.crl"
+
+
+def test_under_anchors_the_agreed_organisation_and_policy_are_demanded(estate: Estate):
+    """Each is a refusal with the field that says what was agreed."""
+    _anchored(estate, authority())
+    policy = "1.3.6.1.4.1.99999.2.1"
+    _edit(estate, signing_subject=None, signing_organisation="NTRDK-demo-1", certificate_policies=[policy])
+    neighbour, at = _hospital(estate), from_datetime(authority().at)
+    carried = [x509.CertificatePolicies([x509.PolicyInformation(x509.ObjectIdentifier(policy), None)])]
+    mine = authority().issue("Any name", "signing", organisation_id="NTRDK-demo-1", extensions=carried)
+    assert list(neighbour.believe(KeyReference(chain=(mine.certificate,)), at)) == [mine.certificate]
+    plain = authority().issue("Any name", "signing", key=mine.key, organisation_id="NTRDK-demo-1")
+    refusal = _refusal(neighbour, KeyReference(chain=(plain.certificate,)), at)
+    assert refusal.cause.startswith("certificate policies: ")
+    other = authority().issue("Any name", "signing", key=mine.key, organisation_id="NTRDK-demo-2", extensions=carried)
+    assert "agreed is 'NTRDK-demo-1'" in _refusal(neighbour, KeyReference(chain=(other.certificate,)), at).cause
+
+
+def _fetching(estate: Estate, held: Evidence) -> tuple[Neighbour, list[tuple[Any, ...]], Partners]:
+    """The hospital, whose certificates' revocation is fetched; and what is asked of memory."""
+    asked: list[tuple[Any, ...]] = []
+
+    def shelf(path: Sequence[x509.Certificate], window: Window) -> Evidence:
+        asked.append((tuple(path), window))
+        return held
+
+    home = estate.municipality.home
+    clock = FrozenClock(from_datetime(estate.at))
+    partners = build(configuration(home), _identity(home), clock, shelf)
+    return partners.by_id["hospital"], asked, partners
+
+
+def test_what_was_fetched_is_asked_of_memory_once_a_minute(estate: Estate):
+    """With the partner's window; without a word nobody is believed."""
+    _anchored(estate, authority())
+    _edit(estate, revocation="fetch", revocation_window=2, revocation_grace=0.5)
+    mine, at = authority().issue("Demo Hospital signing", "signing"), from_datetime(authority().at)
+    reference = KeyReference(chain=(mine.certificate,))
+    (made,) = lists_in(authority().revocation_list([]))
+    neighbour, asked, _ = _fetching(estate, Evidence((made,)))
+    for later in (0, MINUTE - 1, MINUTE):
+        assert neighbour.believe(reference, at + later)
+    assert asked == [((mine.certificate, authority().certificate), Window(2 * HOUR, HOUR // 2))] * 2
+    assert "is revoked is not known" in _refusal(_fetching(estate, Evidence())[0], reference, at).cause
+    assert "is revoked is not known" in _refusal(_hospital(estate), reference, at).cause
+
+
+@pytest.mark.parametrize("how", ["lists", "fetch"])
+def test_a_pinned_certificate_that_is_revoked_is_not_believed(estate: Estate, how: str):
+    """Where its issuer is given, the issuer is asked; the other pinned certificate is believed all the same."""
+    folder = estate.municipality.home / "config" / "certificates"
+    mine = [authority().issue(f"Demo Hospital signing {n}", "signing", extensions=points_to(LIST)) for n in (1, 2)]
+    for number, one in enumerate(mine, start=1):
+        write(folder / f"pinned-{number}.pem", one.certificate_pem())
+    write(folder / "above.pem", authority().pem())
+    octets = authority().revocation_list([mine[0].certificate])
+    write(folder / "above.crl", octets)
+    pinned = [f"certificates/pinned-{n}.pem" for n in (1, 2)]
+    lists = {"revocation_lists": ["certificates/above.crl"]} if how == "lists" else {"revocation": "fetch"}
+    _edit(estate, signing_certificates=pinned, issuers=["certificates/above.pem"], **lists)
+    neighbour, asked, _ = _fetching(estate, Evidence(tuple(lists_in(octets))))
+    at = from_datetime(authority().at)
+    refusal = _refusal(neighbour, KeyReference(chain=(mine[0].certificate,)), at)
+    assert refusal.cause.endswith("is revoked")
+    good = mine[1].certificate
+    for _ in range(2):
+        assert list(neighbour.believe(KeyReference(chain=(good,)), at)) == [good]
+    paths = [path for path, _ in asked]
+    assert paths == ([(c.certificate, authority().certificate) for c in mine] if how == "fetch" else [])
+
+
+def test_what_is_known_beforehand_is_fetched_before_the_first_message(estate: Estate):
+    """Pinned certificates, authorities in between, lists that are named, and the list of the encryption certificate."""
+    folder = estate.municipality.home / "config" / "certificates"
+    pinned = authority().issue("Demo Hospital signing", "signing", extensions=points_to(LIST))
+    encryption = authority().issue("Demo Hospital decryption", "encryption", extensions=points_to("http://e.example/"))
+    for name, octets in (("pinned", pinned.certificate_pem()), ("above", authority().pem())):
+        write(folder / f"{name}.pem", octets)
+    fields = {"signing_certificates": ["certificates/pinned.pem"], "issuers": ["certificates/above.pem"]}
+    _edit(estate, **fields, revocation="fetch", revocation_urls=["http://more.example/a"])
+    top = authority().certificate
+    known = list(_fetching(estate, Evidence())[2].known())
+    assert [(k.path, k.urls) for k in known] == [
+        ((), ("http://more.example/a",)),
+        ((pinned.certificate, top), ()),
+        ((top,), ()),
+    ]
+    write(folder / "hospital-decryption.pem", encryption.certificate_pem())
+    _edit(estate, signing_certificates=[], anchors=["certificates/above.pem"], issuers=[], signing_subject="x")
+    (only,) = _fetching(estate, Evidence())[2].known()
+    assert only.urls == ("http://more.example/a", "http://e.example/")
+    assert set(only.authorities) == {top}
+    _edit(estate, revocation=None, revocation_urls=[])
+    assert list(_built(estate).known()) == []
 
 
 # --- our keys and TLS -------------------------------------------------------------------------------------------------

@@ -66,6 +66,85 @@ def test_pinned_certificates_and_anchors_exclude_each_other():
     anchors = {**PARTNER, "signing_certificates": [], "anchors": ["certificates/ca.pem"]}
     assert "anchors need signing_subject" in _words(Partner, anchors)[1]
     assert Partner.model_validate({**anchors, "signing_subject": "Demo Hospital"}).anchors == ("certificates/ca.pem",)
+    organisation = Partner.model_validate({**anchors, "signing_organisation": "NTRDK-demo-1"})
+    assert (organisation.signing_subject, organisation.signing_organisation) == (None, "NTRDK-demo-1")
+
+
+ANCHORED = {
+    **PARTNER,
+    "signing_certificates": [],
+    "anchors": ["certificates/ca.pem"],
+    "signing_subject": "Demo Hospital",
+}
+
+
+def test_policies_are_demanded_of_chains_alone():
+    """A pinned certificate is believed for itself; an identifier is written in dots."""
+    policies = {"certificate_policies": ["1.3.6.1.4.1.99999.2.1", "2.5.29.32.0"]}
+    assert len(Partner.model_validate({**ANCHORED, **policies}).certificate_policies) == 2
+    assert "certificate_policies need anchors" in _words(Partner, {**PARTNER, **policies})[1]
+    for wrong in ("qualified", "3.1", "1", "1.02", "1..2", "1.2.", "2.5.29.32.0\n"):
+        where, _ = _words(Partner, {**ANCHORED, "certificate_policies": [wrong]})
+        assert where == "certificate_policies.0", wrong
+
+
+@pytest.mark.parametrize("base", [PARTNER, ANCHORED])
+def test_revocation_is_asked_of_lists_that_are_given_and_of_nobody_else_unless_told(base: dict[str, Any]):
+    """Left out, lists that are there are used; what contradicts itself is refused."""
+    base = {**base, "issuers": ["certificates/issuing.pem"]}
+    lists = {"revocation_lists": ["certificates/a.crl"]}
+    for fields, asks in (
+        ({}, "none"),
+        (lists, "lists"),
+        ({**lists, "revocation": "lists"}, "lists"),
+        ({"revocation": "fetch"}, "fetch"),
+        ({**lists, "revocation": "fetch", "revocation_urls": ["http://lists.example/a"]}, "fetch"),
+        ({"revocation": "none"}, "none"),
+    ):
+        assert Partner.model_validate({**base, **fields}).asks == asks
+    for fields, words in (
+        ({"revocation": "lists"}, "revocation: lists needs revocation_lists"),
+        ({**lists, "revocation": "none"}, "asks nothing, and revocation_lists are given"),
+        ({"revocation_urls": ["http://lists.example/a"]}, "revocation_urls need revocation: fetch"),
+    ):
+        assert words in _words(Partner, {**base, **fields})[1]
+
+
+def test_revocation_of_a_pinned_certificate_needs_its_issuer():
+    """Lists that were given beside pinned certificates alone were never asked; now that is said."""
+    for fields in ({"revocation": "fetch"}, {"revocation_lists": ["certificates/a.crl"]}):
+        assert "revocation of signing_certificates needs issuers" in _words(Partner, {**PARTNER, **fields})[1]
+        Partner.model_validate({**ANCHORED, **fields})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("revocation", "soft"),
+        ("revocation_urls", ["ldap://lists.example/a"]),
+        ("revocation_urls", ["http://me@lists.example/a"]),
+        ("revocation_urls", ["http://lists.example/a"] * 17),
+        ("revocation_window", 0),
+        ("revocation_window", 337),
+        ("revocation_grace", -1),
+        ("revocation_grace", 337),
+    ],
+)
+def test_revocation_has_bounds(field: str, value: Any):
+    """A window or a grace of more than two weeks would be no revocation."""
+    where, _ = _words(Partner, {**ANCHORED, "revocation": "fetch", field: value})
+    assert where.split(".")[0] == field
+    partner = Partner.model_validate(ANCHORED)
+    assert (partner.revocation_window, partner.revocation_grace) == (24, 0)
+
+
+def test_nobody_is_asked_about_revocation_unless_the_node_says_so():
+    """The list of hosts is empty, and an entry that is none is refused."""
+    assert Listen().revocation_hosts == ()
+    hosts = ("lists.example", "ocsp.example:8080", "10.0.0.0/8")
+    assert Listen.model_validate({"revocation_hosts": hosts}).revocation_hosts == hosts
+    where, words = _words(Listen, {"revocation_hosts": ["http://lists.example/"]})
+    assert (where, "is no host, host:port, address or network" in words) == ("revocation_hosts.0", True)
 
 
 def test_the_four_corner_profile_needs_its_corners():
