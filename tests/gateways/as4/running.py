@@ -79,6 +79,13 @@ async def running(*homes: Path) -> AsyncIterator[list[Node]]:
         task.result()
 
 
+async def applied(node: Node) -> None:
+    """The configuration directory as it is now becomes the next version."""
+    operations = Operations(node.runtime, kernel(node, "local"), node.follow)
+    asked = {"directory": str(node.settings.config_path), "who": "test", "why": "a change"}
+    await operations.apply(asked, lambda _: None)
+
+
 def kernel(node: Node, gateway: str = "test") -> NodeKernel:
     """The kernel as a gateway of that name sees it."""
     return NodeKernel(node.runtime, gateway, node.mail)
