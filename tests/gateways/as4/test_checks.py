@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from accesspoint.errors import CATALOGUE
