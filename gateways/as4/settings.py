@@ -30,7 +30,7 @@ CertificatePath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]+\.
 """A certificate file, relative to the configuration directory."""
 
 
-PolicyOid = Annotated[str, StringConstraints(pattern=r"^[0-2](\.(0|[1-9]\d{0,18})){1,30}$")]
+PolicyOid = Annotated[str, StringConstraints(pattern=r"^(0|1|2)(\.(0|[1-9]\d{0,18})){1,30}$")]
 """An object identifier in dotted form."""
 WebAddress = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/@]+(/\S*)?$", max_length=1024)]
 """An address of a list."""
