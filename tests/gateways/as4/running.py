@@ -91,13 +91,6 @@ def kernel(node: Node, gateway: str = "test") -> NodeKernel:
     return NodeKernel(node.runtime, gateway, node.mail)
 
 
-async def applied(node: Node) -> None:
-    """The configuration directory as it is now becomes the next version."""
-    operations = Operations(node.runtime, kernel(node, "local"), node.follow)
-    directory = str(node.settings.config_path)
-    await operations.apply({"directory": directory, "who": "test", "why": "a change"}, lambda _: None)
-
-
 async def until(
     met: Callable[[], Any] | Callable[[], Awaitable[Any]], what: str = "what was waited for", wait: float = WAIT
 ) -> Any:
