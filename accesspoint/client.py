@@ -24,7 +24,7 @@ import aiohttp
 
 from accesspoint import limits
 from accesspoint.errors import As4Error
-from accesspoint.tls import narrow
+from accesspoint.tls import spoken
 
 _PIECE: Final = 65_536
 _GONE: Final = (errno.ECONNRESET, errno.EPIPE)
@@ -62,7 +62,9 @@ def client_context(
     ``suites`` narrow it (`accesspoint.tls`).
     """
     context = ssl.create_default_context(cadata=anchors)
-    narrow(context, versions, suites)
+    context.minimum_version, context.maximum_version = map(ssl.TLSVersion, spoken(versions))
+    if suites:
+        context.set_ciphers(":".join(suites))
     if client_chain:
         context.load_cert_chain(client_chain, client_key)
     return context

@@ -26,7 +26,7 @@ from aiohttp.web_log import AccessLogger
 
 from accesspoint import limits
 from accesspoint.errors import HttpRefusal
-from accesspoint.tls import narrow
+from accesspoint.tls import spoken
 
 _STOPPING: Final = "5"
 """Seconds after which another try is worth while when an endpoint is stopping."""
@@ -240,8 +240,8 @@ def server_context(
     ``versions`` and ``suites`` narrow it (`accesspoint.tls`).
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
-    narrow(context, versions, suites)
+    context.set_ciphers(":".join(suites) or "ECDHE+AESGCM:ECDHE+CHACHA20")
+    context.minimum_version, context.maximum_version = map(ssl.TLSVersion, spoken(versions))
     context.load_cert_chain(chain_file, key_file)
     if client_ca:
         context.load_verify_locations(client_ca)

@@ -8,12 +8,11 @@ Rules:
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Sequence
 from typing import Final
 
-VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
-"""Versions that can be spoken, by the name that people write."""
+VERSIONS: Final = {"1.2": 0x0303, "1.3": 0x0304}
+"""Versions that can be spoken, by the name that people write, with the number that stands on the wire."""
 
 SUITES: Final = (
     "ECDHE-ECDSA-AES128-GCM-SHA256",
@@ -26,9 +25,7 @@ SUITES: Final = (
 """Cipher suites of TLS 1.2 that can be named, as OpenSSL writes them."""
 
 
-def narrow(context: ssl.SSLContext, versions: Sequence[str] = (), suites: Sequence[str] = ()) -> None:
-    """Hold a context to these versions and these suites of TLS 1.2; none named = at least 1.2, and the context's own suites."""
-    spoken = sorted(VERSIONS[version] for version in versions or VERSIONS)
-    context.minimum_version, context.maximum_version = spoken[0], spoken[-1]
-    if suites:
-        context.set_ciphers(":".join(suites))
+def spoken(versions: Sequence[str] = ()) -> tuple[int, int]:
+    """The least and the greatest of these versions as they stand on the wire; of all where none is named."""
+    numbers = [VERSIONS[version] for version in versions or VERSIONS]
+    return min(numbers), max(numbers)
