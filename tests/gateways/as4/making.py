@@ -83,6 +83,7 @@ def stage_parcel(
     *,
     integration: str = FILES,
     attributes: dict[str, str] | None = None,
+    correlation_id: str | None = None,
 ) -> Item:
     """A parcel of payloads (name, media type, octets), staged in a node's store; blocking."""
     stage = Stage(runtime.store, runtime.ring, new_id(runtime.clock.now()), 1 << 40)
@@ -97,7 +98,7 @@ def stage_parcel(
         stage.parcel_id,
         sender,
         integration,
-        Description(type=kind, sender=sender, attributes=attributes or {}),
+        Description(type=kind, sender=sender, correlation_id=correlation_id, attributes=attributes or {}),
         tuple(made),
         runtime.clock.now(),
         stage.key_id,
