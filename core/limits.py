@@ -105,8 +105,6 @@ REVOCATION_REFRESH: Final = 6 * HOUR
 REVOCATION_CHAINS: Final = 1000
 #: How long such a chain is looked after though nobody has signed with it.
 REVOCATION_UNUSED: Final = 30 * DAY
-#: Days before the end of a certificate at which people are told, once each; and once when it has ended.
-EXPIRY_DAYS: Final = (60, 30, 14, 7, 1)
 
 #: Routes in one configuration.
 ROUTES: Final = 10_000

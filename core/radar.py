@@ -13,15 +13,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from core.clock import DAY, Micros, from_datetime, local
 from core.config import Configuration
-from core.limits import EXPIRY_DAYS
 from core.trust import Identity, fingerprint, subject
+
+THRESHOLDS: Final = (60, 30, 14, 7, 1)
+"""Days before the end: enough for an order at an authority, then for a reminder, then for haste."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ def passed(item: Watched, at: Micros) -> int | None:
     """The nearest threshold in days that it has passed, 0 when it has ended, None when there is time."""
     if at > item.end:
         return 0
-    counting = [days for days in EXPIRY_DAYS if days * DAY <= (item.end - item.begin) // 2]
+    counting = [days for days in THRESHOLDS if days * DAY <= (item.end - item.begin) // 2]
     return min((days for days in counting if item.end - at <= days * DAY), default=None)
 
 

@@ -7,7 +7,7 @@ import inspect
 
 from core import limits
 
-NAMES = [name for name in vars(limits) if name.isupper() and name not in ("DAY", "MINUTE", "SECOND")]
+NAMES = [name for name in vars(limits) if name.isupper() and name not in ("DAY", "HOUR", "MINUTE", "SECOND")]
 
 
 def test_every_limit_is_a_positive_whole_number():
@@ -37,3 +37,6 @@ def test_limits_that_rest_on_each_other_do():
     assert limits.SKEW_ALARM < limits.SKEW_STOP < limits.LEASE
     assert limits.LEASE < limits.TRANSFER < limits.RETENTION
     assert limits.KEY_WINDOW > limits.ATTEMPTS * limits.RETRY_CEILING
+    assert limits.REVOCATION_PAUSE < limits.REVOCATION_REFRESH < limits.RESPONSE_AGE
+    assert limits.REVOCATION_FIRST < limits.REVOCATION_TIMEOUT
+    assert limits.RESPONSE_SIZE < limits.REVOCATION_LIST_SIZE

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from conformance.pki import Authority, Identity
 from core import radar
 from core.clock import DAY
-from core.limits import EXPIRY_DAYS
-from core.radar import Watched, days_left, notices, passed
+from core.radar import THRESHOLDS, Watched, days_left, notices, passed
 from core.trust import fingerprint
 from tests.core.certificates import AT, NOW, a_list
 
@@ -23,7 +22,7 @@ TWO_YEARS = Watched("own", "signing", "signing", "CN=Fictitious Town", "ab" * 32
 def test_a_threshold_is_passed_on_its_day_and_the_nearest_one_counts():
     """A microsecond before it nothing is said; the end itself is not over yet."""
     assert passed(TWO_YEARS, NOW - 60 * DAY - 1) is None
-    for days, following in zip(EXPIRY_DAYS, [*EXPIRY_DAYS[1:], 0], strict=True):
+    for days, following in zip(THRESHOLDS, [*THRESHOLDS[1:], 0], strict=True):
         assert passed(TWO_YEARS, NOW - days * DAY) == days
         assert passed(TWO_YEARS, NOW - following * DAY - 1) == days
     assert passed(TWO_YEARS, NOW) == 1
@@ -61,7 +60,7 @@ def test_whoever_looks_in_order_is_told_once_for_each_threshold(looks: list[int]
                 seen.append(notice.id)
     told = [int(name.rpartition("-")[2]) for name in seen]
     assert told == sorted(told, reverse=True)
-    assert set(told) <= {*EXPIRY_DAYS, 0}
+    assert set(told) <= {*THRESHOLDS, 0}
 
 
 def test_the_words_say_what_where_when_and_what_to_do():
