@@ -337,11 +337,14 @@ class Node:
                 _log.warning(alarm.text, code=alarm.code)
 
     def _in_use(self) -> list[Watched]:
-        runtime = self.runtime
-        given, of = self.settings.gateways, runtime.catalogue.gateways
-        return [
-            item for n in self.gateways for item in watched(of[n], runtime.configuration, given[n], runtime.identity)
-        ]
+        runtime, found = self.runtime, []
+        for name in self.gateways:
+            gateway, values = runtime.catalogue.gateways[name], self.settings.gateways[name]
+            try:
+                found += watched(gateway, runtime.configuration, values, runtime.identity)
+            except Exception as error:  # a key file that is gone or whatever a gateway does: it ends no node that runs
+                _log.error("what a gateway has in use cannot be listed", gateway=name, exc_info=error)
+        return found
 
     async def _alarm_once(self, code: str, words: str, parcel_id: str = "") -> None:
         """What lasts is said once, not at every look."""

@@ -139,10 +139,19 @@ class Fetcher:
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept"),
         ) as self._session:
-            await asyncio.to_thread(self._recall_chains)
+            recalled = False
             while True:
                 self._wake.clear()
-                due = await self.round()
+                try:
+                    if not recalled:
+                        await asyncio.to_thread(self._recall_chains)
+                        recalled = True
+                    due = await self.round()
+                except (
+                    Exception
+                ) as error:  # a disk or a ledger that is away for a while: messages are judged all the same
+                    _log.error("a round of asking about revocation failed; it is tried again", exc_info=error)
+                    due = self._clock.now() + limits.REVOCATION_PAUSE
                 ready.set()
                 wait = min(limits.REVOCATION_PAUSE, max(0, due - self._clock.now()))
                 with suppress(TimeoutError):
@@ -222,12 +231,12 @@ class Fetcher:
         state.failures, state.due = state.failures + 1, now + wait
         _log.warning("revocation could not be asked about", url=question.url, cause=words, failures=state.failures)
         if not state.told and (state.held is None or state.held.end < now + _NEAR):
-            state.told = True
             left = (
                 "nothing fresh is left" if state.held is None or state.held.end < now else "less than an hour is left"
             )
             remedy = "see that this node may reach it, and revocation_hosts in node.yaml"
             await self._alarm("revocation", f"{question.url}: {words}; {left}. What to do: {remedy}")
+            state.told = True
 
     # -- the disk
 

@@ -97,6 +97,29 @@ async def test_what_was_replaced_is_shown_no_more(tmp_path: Path, clock: FrozenC
         node.runtime.close()
 
 
+async def test_a_key_file_that_is_gone_ends_no_node(tmp_path: Path, clock: FrozenClock, monkeypatch: Any):
+    """What can be listed is; the chore goes on, and so does the node."""
+
+    class Lost(Dated):
+        """Its key was deleted under it."""
+
+        name = "lost"
+
+        @classmethod
+        def certificates(cls, configuration: Configuration, settings: BaseModel, identity: Any) -> Iterable[Watched]:
+            yield replace(KEY, name="other")
+            identity("no-such-key")
+
+    settings = make_settings(tmp_path, gateways={"lost": {}, "paper": {}})
+    node = make_node(settings, clock, {"lost": Lost, "paper": Dated})
+    try:
+        node._make_gateways()
+        await node._watch()
+        assert metric(node) == ['stafet_certificate_expiry_days{name="signing",owner="own",use="signing"} 61.0']
+    finally:
+        node.runtime.close()
+
+
 async def test_a_gateway_that_has_no_certificates_is_fine(tmp_path: Path, clock: FrozenClock):
     """It is among the chores of every node, and paper needs none."""
     node = make_node(make_settings(tmp_path), clock)

@@ -17,6 +17,7 @@ from aiohttp import web
 from conformance.pki import Authority, Identity
 from core import limits
 from core.clock import DAY, HOUR, MINUTE
+from core.errors import Overloaded
 from core.revocation import Standing, Window
 from gateways.as4 import fetching
 from gateways.as4.questions import Known
@@ -330,6 +331,40 @@ async def test_a_folder_that_cannot_be_written_costs_the_next_start_only(
     async with bench.fetching([known]) as fetcher:
         assert state(fetcher, known.path) is Standing.GOOD
     assert bench.files() == []
+
+
+@pytest.mark.parametrize("away", ["disk", "ledger"])
+async def test_a_disk_or_a_ledger_that_is_away_for_a_while_ends_nothing(
+    ca: Authority, key: Any, server: Site, bench: Bench, away: str, monkeypatch: pytest.MonkeyPatch
+):
+    """The round is tried again when it is back; an alarm that could not be raised is raised then."""
+    monkeypatch.setattr(limits, "REVOCATION_PAUSE", 20_000)
+    here = False
+    folder, alarm = bench.fetcher._folder, bench.fetcher._alarm
+
+    def no_folder() -> Path:
+        if not here and away == "disk":
+            raise OSError(30, "Read-only file system")
+        return folder()
+
+    async def no_alarm(code: str, text: str) -> None:
+        if not here and away == "ledger":
+            raise Overloaded("the ledger cannot be asked now", 1)
+        await alarm(code, text)
+
+    bench.fetcher._folder, bench.fetcher._alarm = no_folder, no_alarm
+    holder = ca.issue("Egedal demonstration", "signing", key=key, extensions=points_to(server.url("/all.crl")))
+    known = Known((holder.certificate, ca.certificate), (), Window())
+    async with bench.fetching([known]) as fetcher:
+        assert state(fetcher, known.path) is Standing.MISSING
+        assert bench.told == []
+        here = True
+        bench.clock.tick(MINUTE)
+        await until(lambda: bench.told, "people are told")
+        server.pages["/all.crl"] = clean(ca)
+        bench.clock.tick(HOUR)
+        await until(lambda: state(fetcher, known.path, NOW) is Standing.GOOD, "it is known")
+    assert len(bench.told) == 1
 
 
 async def test_a_bug_in_one_question_stops_no_other(
