@@ -139,7 +139,7 @@ def _neighbour(name: str, ours: Identity, trust: Trust | None, pinned: Identity,
     certificates = () if trust else (pinned.certificate,)
     by_pmode = {p.id: exchange for p in pmodes}
     return Neighbour(
-        partner, party, ours, (ours,), trust, certificates, tuple(pmodes), by_pmode, tls=None, retry=RetryPlan()
+        partner, party, ours, (ours,), trust, None, certificates, tuple(pmodes), by_pmode, tls=None, retry=RetryPlan()
     )
 
 
