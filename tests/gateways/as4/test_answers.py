@@ -176,8 +176,18 @@ def _error(peer: Peer, row_: CatalogueEntry, request: Request, *, signed: bool =
     return response(peer.signal(error_xml(error), said.message.message_id))
 
 
-FINAL = ["EBMS:0001", "EBMS:0003", "EBMS:0007", "EBMS:0008", "EBMS:0009", "EBMS:0010", "EBMS:0011"]
-AGAIN = ["EBMS:0004", "EBMS:0101", "EBMS:0102", "EBMS:0103", "EBMS:0202", "EBMS:0303", "EBMS:4001"]
+FINAL = [
+    "EBMS:0001",
+    "EBMS:0003",
+    "EBMS:0007",
+    "EBMS:0008",
+    "EBMS:0009",
+    "EBMS:0010",
+    "EBMS:0011",
+    "EBMS:0103",
+    "EBMS:0303",
+]
+AGAIN = ["EBMS:0004", "EBMS:0101", "EBMS:0102", "EBMS:0202", "EBMS:4001"]
 """0004 and 4001 are also what some stacks say of a repetition: it is no receipt, so it settles nothing, and refuses nothing."""
 
 

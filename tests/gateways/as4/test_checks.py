@@ -386,3 +386,48 @@ def test_an_explanation_ends_in_something_to_do():
 def test_a_code_of_somebody_else_is_left_to_them():
     """Nothing is said of what is not this gateway's."""
     assert checks.explain("residual") == ""
+
+
+def _beside(home: Path, **fields: Any) -> None:
+    """A second partner, as the first but for a name, a PartyId, and what is said."""
+    path = home / "config" / "as4.yaml"
+    documents = list(yaml.safe_load_all(path.read_text()))
+    partner = next(d for d in documents if d["kind"] == "as4.partner")
+    other = {**partner, "id": "clinic", "party_id": {**partner["party_id"], "value": "demo-clinic"}, **fields}
+    path.write_text(yaml.safe_dump_all([*documents, other], sort_keys=False))
+
+
+def _given(mpc: str, integration: str = FILES, **channel: Any) -> dict[str, Any]:
+    return {**_exchange(integration), "direction": "send", "pull": {"mpc": mpc, **channel}}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "shared"),
+    [
+        (_given("urn:demo:a"), _given("urn:demo:a"), True),
+        (_given("urn:demo:a", sub_channels=True), _given("urn:demo:a/ward"), True),
+        (_given("urn:demo:a/ward"), _given("urn:demo:a", sub_channels=True), True),
+        (_given("urn:demo:a"), _given("urn:demo:a/ward"), False),
+        (_given("urn:demo:a"), {**_given("urn:demo:a"), "direction": "receive"}, False),
+        (_given("urn:demo:a"), _exchange(FILES), False),
+    ],
+)
+def test_a_channel_belongs_to_one_partner(estate: Estate, first: Any, second: Any, shared: bool):
+    """Else one could pull what waits for the other; what we pull from two of them under one name is no matter."""
+    edit(_home(estate), "as4.yaml", "as4.partner", exchanges=[first])
+    _beside(_home(estate), system="care-record", exchanges=[second])
+    if shared:
+        cause = f"{second['pull']['mpc']!r} is a channel of as4.partner hospital too"
+        _one(_home(estate), "exchanges.0.pull.mpc", cause, "a channel of its own")
+    else:
+        assert configuration(_home(estate)).all("as4.partner")
+
+
+def test_what_waits_for_a_system_is_pulled_by_one_partner(estate: Estate):
+    """Its own two exchanges may share a channel; another partner for the same system and integration may not have one."""
+    both = [_given("urn:demo:a"), _given("urn:demo:a", INTEGRATION)]
+    edit(_home(estate), "as4.yaml", "as4.partner", exchanges=both)
+    assert configuration(_home(estate)).all("as4.partner")
+    _beside(_home(estate), exchanges=[_given("urn:demo:b")])
+    cause = "as4.partner hospital pulls files for ward-record too"
+    _one(_home(estate), "exchanges.0.pull", cause, "have one of them pull")

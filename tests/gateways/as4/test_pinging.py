@@ -15,7 +15,7 @@ from conformance.estate import free_port
 from conformance.pki import write
 from core.cli.main import whole
 from core.clock import DAY, SystemClock, to_datetime
-from core.errors import UsageError
+from core.errors import Refused, UsageError
 from core.ledger.tables import parcel as parcel_table
 from core.node import Node
 from tests.gateways.as4.conftest import CopiedEstate
@@ -151,7 +151,7 @@ async def test_the_command_asks_the_running_node_and_says_it_in_a_line(estate: C
     assert "signed by Demo Hospital signing" in good.output
     assert as_json.exit_code == 0
     assert '"receipt"' in as_json.output
-    assert bad.exit_code == 1, bad.output
+    assert bad.exit_code == Refused.exit_code, bad.output
     assert ": connect: " in bad.output
     assert "`stafet explain connect` says more" in bad.output
 

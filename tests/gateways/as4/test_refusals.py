@@ -10,7 +10,7 @@ import pytest
 
 from accesspoint import ebms, names
 from accesspoint.compression import compress
-from accesspoint.errors import RemoteError, SoapFault
+from accesspoint.errors import SoapFault
 from conformance.estate import SERVICE, SERVICE_TYPE
 from core import explain
 from core.disk import Disk
@@ -187,16 +187,15 @@ async def test_what_is_no_xml_is_refused_with_a_header_error(door: Door):
     )
 
 
-async def test_a_signal_is_taken_only_as_an_answer(door: Door):
-    """Signals that are posted are refused by their own id, and never acknowledged."""
+async def test_a_signal_is_never_answered_with_a_signal(door: Door):
+    """A receipt about nothing that was sent from here is taken with 202, remembered under what it names, and not answered."""
     sent = door.sender.message()
     first = await door.post(sent)
-    receipt = door.acknowledged(sent, first)
+    door.acknowledged(sent, first)
     got = await post(door.estate.hospital.port, first.body, {"Content-Type": first.content_type}, anchors(door.estate))
-    with pytest.raises(RemoteError) as caught:
-        door.acknowledged(sent, got)
-    (error,) = caught.value.errors
-    assert (error.code, error.ref_to_message) == ("EBMS:0008", receipt.message_id)
+    assert (got.status, got.body) == (202, b"")
+    (refusal,) = await door.refusals(sent.message.message_id)
+    assert refusal["code"] == "unknown-message"
 
 
 @pytest.mark.parametrize(
