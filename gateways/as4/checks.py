@@ -59,6 +59,8 @@ _REMEDIES: Final = {
     "revocation": "whether certificates are revoked could not be asked, and what was said before ends soon or has ended: then"
     " messages signed with them are refused. What to do: see that this node reaches the address named, and that"
     " revocation_hosts in node.yaml names it",
+    "unknown-message": "a receipt or an error is about a message that was not sent from here, or about a ping whose receipt is"
+    " called back. What to do: nothing for a ping; else ask who sent it which message they mean",
     "cannot-be-sent": "the header cannot hold what the parcel says. What to do: correct the field that the reason names,"
     " and send anew",
 }

@@ -147,9 +147,7 @@ class Fetcher:
                         await asyncio.to_thread(self._recall_chains)
                         recalled = True
                     due = await self.round()
-                except (
-                    Exception
-                ) as error:  # a disk or a ledger that is away for a while: messages are judged all the same
+                except Exception as error:  # a disk or a ledger is away for a while: messages are judged all the same
                     _log.error("a round of asking about revocation failed; it is tried again", exc_info=error)
                     due = self._clock.now() + limits.REVOCATION_PAUSE
                 ready.set()

@@ -19,7 +19,7 @@ from core.ledger import deliveries as queue
 from core.ledger import parcels
 from core.ledger.deliveries import Claim, of_outcome
 from core.parcel import Judgement, Key, Parcel
-from core.receipt import Level, Verdict
+from core.receipt import Level, Receipt, Verdict
 from tests.core.making import NOW
 from tests.core.nodes import ARCHIVE, JOURNAL, LARGE, SENDER, Site, received
 
@@ -245,7 +245,7 @@ async def test_reject_is_for_good(site: Site):
     assert [a.text for a in site.alarms()] == [f"{ARCHIVE}: was refused by the receiver: format cannot be read"]
 
 
-@pytest.mark.parametrize("what", ["ack", "nack", "extend", "reject"])
+@pytest.mark.parametrize("what", ["ack", "nack", "extend", "reject", "give_up"])
 async def test_a_lease_that_went_to_another_is_stale(site: Site, what: str):
     """Whatever its first holder says then changes nothing; the second holder's word counts."""
     await site.accept(kind="leaflet")
@@ -257,6 +257,7 @@ async def test_a_lease_that_went_to_another_is_stale(site: Site, what: str):
         "nack": lambda: site.kernel.nack(old, delay=0, reason=""),
         "extend": lambda: site.kernel.extend(old, HOUR),
         "reject": lambda: site.kernel.reject(old, code="", reason=""),
+        "give_up": lambda: site.kernel.give_up(old, code="", reason=""),
     }
     with pytest.raises(StaleLease, match=f"the lease of delivery {old.delivery.id} has ended"):
         await calls[what]()
@@ -446,3 +447,14 @@ async def test_a_gateway_has_a_folder_of_its_own(site: Site):
     assert [path.name for path in site.kernel.folder().iterdir()] == ["kept"]
     other = NodeKernel(site.runtime, "pigeon", site.mail)
     assert list(other.folder().iterdir()) == []
+
+
+async def test_what_was_lent_often_enough_has_failed_and_a_late_word_counts(site: Site):
+    """It is not lent again and people are told; nobody has refused it, so that evidence still settles it."""
+    await site.accept(kind="leaflet")
+    lease = await pulled(site)
+    await site.kernel.give_up(lease, code="silence", reason="no word in time")
+    assert site.delivery().state is State.FAILED
+    assert [a.text for a in site.alarms()] == [f"{ARCHIVE}: was not delivered: silence no word in time"]
+    await site.kernel.settle(Receipt(lease.delivery.id, Level.TRANSPORT, Verdict.ACCEPTED, site.clock.now(), b"late"))
+    assert site.delivery().state is State.DELIVERED

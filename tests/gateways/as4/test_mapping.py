@@ -324,3 +324,14 @@ def test_what_goes_out_comes_in_as_the_same():
     received = _described(Accepted(sent, PMODE, None, (), (), {}))
     assert received.correlation_id == "case-7"
     assert attributes.items() <= received.attributes.items()
+
+
+def test_a_ping_is_the_test_service_between_the_agreed_parties():
+    """No payload, nothing answered, a conversation of its own [eD1.15 §1.4.2.4]."""
+    agreement = ebms.Typed("urn:demo:agreement")
+    message = mapping.test_message(replace(PMODE, agreement=agreement), "m-1@x.example", NOW)
+    assert message.is_test
+    assert (message.service, message.action) == (ebms.Typed(names.TEST_SERVICE), names.TEST_ACTION)
+    assert (message.from_, message.to, message.agreement, message.mpc) == (US, THEM, agreement, names.DEFAULT_MPC)
+    assert (message.message_id, message.conversation_id, message.timestamp) == ("m-1@x.example", "m-1", NOW)
+    assert (message.ref_to_message_id, message.pmode, message.properties, message.parts) == (None, None, (), ())

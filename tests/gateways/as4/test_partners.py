@@ -14,6 +14,7 @@ from accesspoint.profiles import EDELIVERY_1_15, PROFILES
 from conformance.estate import ACTION, FILES, INTEGRATION, PARTY_TYPE, SERVICE, SERVICE_TYPE, Estate
 from conformance.pki import Kind, Use, write
 from core.clock import FrozenClock
+from core.delivery import Delivery, State
 from core.errors import ConfigError, Fatal
 from core.schedule import RetryPlan
 from gateways.as4.partners import build, signer, typed
@@ -293,3 +294,68 @@ def test_without_anchors_the_systems_own_are_asked_and_without_https_nobody(esta
     assert context is not None and context.verify_mode == ssl.CERT_REQUIRED
     edit_partner(estate, url="http://127.0.0.1:1/as4")
     assert hospital(estate).tls is None
+
+
+# --- channels and evidence --------------------------------------------------------------------------------------------
+
+CHANNEL = "urn:demo:channels:hospital"
+
+
+def _pull(direction: str, integration: str = FILES, **channel: object) -> dict[str, object]:
+    service = {"value": SERVICE, "type": SERVICE_TYPE}
+    pull = {"mpc": CHANNEL, **channel}
+    return {"integration": integration, "service": service, "action": "a", "direction": direction, "pull": pull}
+
+
+def _push(integration: str = INTEGRATION) -> dict[str, object]:
+    return {"integration": integration, "service": {"value": SERVICE, "type": SERVICE_TYPE}, "action": ACTION}
+
+
+def test_whoever_pulls_begins(estate: Estate):
+    """The receiver is the initiator, the channel is in the header, and nothing of it is pushed or pinged with."""
+    edit_partner(estate, exchanges=[_pull("send"), _pull("receive", INTEGRATION)])
+    neighbour = hospital(estate)
+    given, taken = neighbour.pmodes
+    assert (given.us.role, given.them.role) == (names.RESPONDER, names.INITIATOR)
+    assert (taken.us.role, taken.them.role) == (names.INITIATOR, names.RESPONDER)
+    assert [(p.pulled, p.mpc) for p in (given, taken)] == [(True, CHANNEL)] * 2
+    assert (neighbour.pulled_pmode(FILES), neighbour.pulled_pmode(INTEGRATION)) == (given, None)
+    assert neighbour.pmode_for(FILES) is None
+    assert neighbour.ping_pmode() is None
+    assert neighbour.profile.name == "edelivery-1.15"
+    edit_partner(estate, exchanges=[_pull("send"), _push()])
+    pushed = hospital(estate).ping_pmode()
+    assert pushed is not None and (pushed.integration, pushed.pulled) == (INTEGRATION, False)
+
+
+def test_a_channel_is_found_by_its_name_with_all_that_waits_in_it(estate: Estate):
+    """Those that partners pull from us, not those that we pull; sub-channels where they are agreed."""
+    edit_partner(estate, exchanges=[_push(), _pull("send"), _pull("send", INTEGRATION, sub_channels=True)])
+    partners = built(estate)
+    found = partners.channel(CHANNEL)
+    assert found is not None and found[0].partner.id == "hospital"
+    assert [p.integration for p in found[1]] == [FILES, INTEGRATION]
+    below = partners.channel(f"{CHANNEL}/ward")
+    assert below is not None and [p.integration for p in below[1]] == [INTEGRATION]
+    assert partners.channel(names.DEFAULT_MPC) is None
+    edit_partner(estate, exchanges=[_pull("receive")])
+    assert built(estate).channel(CHANNEL) is None
+
+
+def _delivery(gateway: str, destination: str, receiver: str = "ward-record") -> Delivery:
+    return Delivery("d", "p", receiver, gateway, State.READY, 0, destination=destination)
+
+
+def test_evidence_is_judged_by_what_was_agreed_for_its_delivery(estate: Estate):
+    """A pushed one by its partner, a pulled one by its system; by any P-Mode of theirs when the exchange has gone."""
+    edit_partner(estate, exchanges=[_push(), _pull("send")])
+    partners = built(estate)
+    neighbour = partners.by_id["hospital"]
+    push, pull, first = neighbour.pmode_for(INTEGRATION), neighbour.pulled_pmode(FILES), neighbour.pmodes[0]
+    pushed, pulled = _delivery("as4", "hospital"), _delivery("", "")
+    assert partners.sent_under(pushed, INTEGRATION) == (neighbour, push)
+    assert partners.sent_under(pulled, FILES) == (neighbour, pull)
+    assert partners.sent_under(pushed, FILES) == (neighbour, first)
+    assert partners.sent_under(pulled, INTEGRATION) == (neighbour, first)
+    assert partners.sent_under(_delivery("as4", "clinic"), INTEGRATION) is None
+    assert partners.sent_under(_delivery("", "", "clinic-record"), FILES) is None

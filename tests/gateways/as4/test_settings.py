@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from accesspoint import names
+from accesspoint.names import DEFAULT_MPC
 from accesspoint.profiles import ALGORITHMS, PROFILES
 from core import limits
 from gateways.as4.settings import Agreement, Listen, Partner, Party
@@ -317,3 +318,30 @@ def test_tls_may_be_narrowed():
     assert Listen.model_validate({"tls_versions": ["1.2"], "tls_suites": suites}).tls_suites == tuple(suites)
     assert Partner.model_validate({**PARTNER, "tls": {"versions": ["1.3"]}}).tls.versions == ("1.3",)
     assert "known: ECDHE-ECDSA-AES128-GCM-SHA256, " in _words(Listen, {"tls_suites": ["RC4"]})[1]
+
+
+def _exchange(direction: str, mpc: str = "urn:demo:channels:one", **channel: Any) -> dict[str, Any]:
+    return {**PARTNER["exchanges"][0], "direction": direction, "pull": {"mpc": mpc, **channel}}
+
+
+def test_a_channel_goes_one_way_and_has_a_name_of_its_own():
+    """Who pulls is who receives; the default channel is everybody's [eD1.15 §1.5.5]."""
+    partner = Partner.model_validate({**PARTNER, "exchanges": [_exchange("send"), _exchange("receive")]})
+    channel = partner.exchanges[0].pull
+    assert channel is not None
+    assert (channel.mpc, channel.sub_channels, channel.every) == ("urn:demo:channels:one", False, 10.0)
+    refused = {
+        "goes one way": _exchange("both"),
+        "the default MPC is everybody's": _exchange("send", DEFAULT_MPC),
+        "match pattern": _exchange("send", "no uri"),
+        "greater than or equal to": _exchange("receive", every=0),
+    }
+    for words, exchange in refused.items():
+        assert words in _words(Partner, {**PARTNER, "exchanges": [exchange]})[1]
+
+
+def test_receipts_are_answers_unless_they_are_called_back():
+    """There are two ways and no third."""
+    assert Partner.model_validate(PARTNER).reply_pattern == "response"
+    assert Partner.model_validate({**PARTNER, "reply_pattern": "callback"}).reply_pattern == "callback"
+    assert _words(Partner, {**PARTNER, "reply_pattern": "later"})[0] == "reply_pattern"

@@ -18,10 +18,12 @@ from accesspoint.receipts import error_xml
 from accesspoint.server import Answer, Incoming, Server
 from accesspoint.signals import unsigned_error
 from conformance.estate import Estate
+from core import explain
 from core.clock import SystemClock
 from core.ledger.tables import receipt as receipts
 from core.node import Node
 from core.receipt import Verdict
+from gateways.as4.adapter import As4Gateway
 from tests.gateways.as4.conftest import CopiedEstate
 from tests.gateways.as4.making import stranger
 from tests.gateways.as4.meps import SOAP
@@ -299,6 +301,7 @@ async def test_a_signal_about_nothing_we_sent_is_remembered_and_not_answered(hos
     (refusal,) = await until(lambda: refusals(hospital.node.runtime, reference), "the refusal")
     words = "a receipt" if kind == "receipt" else "an error"
     assert (refusal["code"], refusal["cause"]) == ("unknown-message", f"{words} about a message that we did not send")
+    assert explain.code("unknown-message", As4Gateway.explain)
     assert row(hospital.node.runtime, parcel).state == "awaiting"
     await hospital.say(hospital.peer.receipt(request))
 
