@@ -142,11 +142,11 @@ def test_a_signal_is_given_back_as_one():
     octets = unsigned_error(error, message_id="e-1@municipality.example", timestamp=w.NOW)
     wrapped = mime.root_head(w.BOUNDARY, "r@x") + octets + mime.closing(w.BOUNDARY)
     for body, kind in ((octets, "application/soap+xml"), (wrapped, w.CONTENT_TYPE)):
-        said = Reception(PARTNERS, kind).take([body])
-        assert isinstance(said, Signal) and (said.message_id, said.ref_to_message_id) == (
-            "e-1@municipality.example",
-            "m-1",
-        )
+        reception = Reception(PARTNERS, kind)
+        said = reception.take([body])
+        assert isinstance(said, Signal)
+        assert (said.message_id, said.ref_to_message_id) == ("e-1@municipality.example", "m-1")
+        assert reception.receiver is not None and reception.receiver.root == octets
     with refusal("0008", "MIME", "a signal with attachments"):
         Reception(PARTNERS).take([with_parts(wrapped, plain_part("a@x", b"a"))])
 
