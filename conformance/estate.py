@@ -254,7 +254,7 @@ class Estate:
     # -- running
 
     def start(self, one: Organisation, *, environment: Mapping[str, str] | None = None, wait: float = 60) -> None:
-        """Start an organisation's node and wait until it answers."""
+        """Start an organisation's node and wait until it is ready."""
         log = (one.home / "node.log").open("ab")
         self.nodes[one.name] = subprocess.Popen(
             [sys.executable, "-m", "core.cli", "--home", str(one.home), "up"],
@@ -268,7 +268,7 @@ class Estate:
             self.wait_ready(one, wait)
 
     def wait_ready(self, one: Organisation, wait: float = 60) -> dict[str, Any]:
-        """Until the node answers on its local socket. Raises `RuntimeError` with the end of its log."""
+        """Until the node takes what comes. Raises `RuntimeError` with the end of its log."""
         path, until = one.settings().socket_path, time.monotonic() + wait
         while time.monotonic() < until:
             process = self.nodes.get(one.name)
@@ -276,7 +276,7 @@ class Estate:
                 break
             try:
                 status: dict[str, Any] = ask(path, "status", {})
-                if process is None or status["pid"] == process.pid:
+                if not status["not_ready"] and (process is None or status["pid"] == process.pid):
                     return status
             except (ConnectionError, OSError):
                 pass

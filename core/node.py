@@ -165,7 +165,7 @@ class Node:
 
     def _operations(self) -> dict[str, Operation]:
         """What people can ask: the kernel's own, and what gateways add under their names."""
-        table = dict(Operations(self.runtime, self._kernel("local"), self.follow).table())
+        table = dict(Operations(self.runtime, self._kernel("local"), self.follow, self.reasons).table())
         for gateway in self.gateways.values():
             if isinstance(gateway, Operated):
                 table |= {f"{gateway.name}.{name}": operation for name, operation in gateway.operations().items()}

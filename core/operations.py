@@ -37,10 +37,17 @@ _CHUNK = 1024 * 1024
 
 
 class Operations:
-    """The operations of one node. ``changed`` is told of a configuration that has just been stored."""
+    """The operations of one node. ``changed`` is told of a configuration that has just been stored; ``reasons`` gives why
+    the node is not ready."""
 
-    def __init__(self, runtime: Runtime, kernel: NodeKernel, changed: Callable[[Configuration], None]) -> None:
-        self._runtime, self._kernel, self._changed = runtime, kernel, changed
+    def __init__(
+        self,
+        runtime: Runtime,
+        kernel: NodeKernel,
+        changed: Callable[[Configuration], None],
+        reasons: Callable[[], list[str]] = list,
+    ) -> None:
+        self._runtime, self._kernel, self._changed, self._reasons = runtime, kernel, changed, reasons
 
     def table(self) -> Mapping[str, Operation]:
         """All operations by name."""
@@ -68,6 +75,7 @@ class Operations:
             "commands": statistics.commands,
             "ledger_cpu": statistics.cpu,
             "pid": os.getpid(),
+            "not_ready": self._reasons(),
         }
 
     # -- parcels

@@ -156,6 +156,8 @@ def status(as_json: Json = False) -> None:
         say_json(result)
         return
     say(f"node {result['node']}, configuration version {result['version']}")
+    for reason in result["not_ready"]:
+        say(f"  not ready: {reason}")
     for state, count in sorted(result["deliveries"].items()):
         say(f"  {state}: {count}")
 

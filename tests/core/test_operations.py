@@ -37,7 +37,8 @@ class Asked:
         self.progress: list[Any] = []
         self.changed: list[Configuration] = []
         kernel = NodeKernel(site.runtime, "local", site.mail)
-        self.table = Operations(site.runtime, kernel, self._follow).table()
+        self.reasons: list[str] = []
+        self.table = Operations(site.runtime, kernel, self._follow, lambda: self.reasons).table()
 
     def _follow(self, configuration: Configuration) -> None:
         self.changed.append(configuration)
@@ -87,6 +88,9 @@ async def test_status_says_who_the_node_is_and_what_it_has_to_do(ask: Asked, let
     status = await ask("status")
     assert (status["node"], status["version"], status["pid"]) == ("birkelund-a", 1, os.getpid())
     assert (status["deliveries"], status["commands"]) == ({"ready": 1}, 1)
+    assert status["not_ready"] == []
+    ask.reasons.append("the node is starting")
+    assert (await ask("status"))["not_ready"] == ["the node is starting"]
 
 
 # --- send -------------------------------------------------------------------------------------------------------------

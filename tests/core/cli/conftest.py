@@ -92,7 +92,7 @@ def applied(call: Call) -> Call:
 
 
 def start(home: Path) -> subprocess.Popen[bytes]:
-    """Run a node and wait until it answers."""
+    """Run a node and wait until it is ready."""
     with (home / "node.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "core.cli", "--home", str(home), "up"], stdout=log, stderr=log
@@ -100,7 +100,8 @@ def start(home: Path) -> subprocess.Popen[bytes]:
     until = time.monotonic() + 30
     while time.monotonic() < until and process.poll() is None:
         try:
-            if ask(home / "data" / "node.sock", "status", {})["pid"] == process.pid:
+            status = ask(home / "data" / "node.sock", "status", {})
+            if status["pid"] == process.pid and not status["not_ready"]:
                 return process
         except OSError:
             time.sleep(0.02)

@@ -44,7 +44,8 @@ def test_a_running_node_is_asked_through_its_socket(
     assert "receiver: ready" in call("send", str(note), *SEND, "--wait", "5").out
     result = call("status")
     assert "configuration version 1" in result.out
-    assert json.loads(call("status", "--json").out)["pid"] == node.pid
+    said = json.loads(call("status", "--json").out)
+    assert (said["pid"], said["not_ready"]) == (node.pid, [])
     assert str(tmp_path / "out") in call("inbox", "receiver", "--take", "--out", str(tmp_path / "out")).out
 
 
