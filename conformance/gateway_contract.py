@@ -33,7 +33,7 @@ from core.errors import PayloadError, StafetError
 from core.gateway import Outcome
 from core.kernel import NodeKernel
 from core.ledger import alarms
-from core.ledger.deliveries import Claim
+from core.ledger.claiming import Claim
 from core.parcel import Item, Parcel, Payload
 
 

@@ -13,14 +13,16 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from core.clock import Micros
+from core.clock import Micros, local
 from core.delivery import Delivery, Event, Frozen, State
-from core.ledger import alarms, deliveries, parcels, versions
+from core.ledger import alarms, claiming, deliveries, parcels, unreachable, versions
 from core.ledger.alarms import Alarm
-from core.ledger.deliveries import Claim, Claimed, PullClaim, Renew, Settle, Settled
+from core.ledger.claiming import Claim, Claimed, PullClaim
+from core.ledger.deliveries import Renew, Settle, Settled
 from core.ledger.parcels import Accept
 from core.ledger.trace import Entry
 from core.ledger.versions import Version
+from core.pace import Pause, Where, pause_length
 from core.parcel import Acceptance, Judgement, Key, Parcel, new_id
 from core.receipt import Receipt
 from core.writer import Kind
@@ -97,10 +99,11 @@ class Work:
     deliveries: tuple[Delivery, ...]
     parcels: Mapping[str, Parcel]
     quarantined: tuple[Delivery, ...]
+    held_back: frozenset[Where] = frozenset()
 
 
 def _claim(connection: Connection, batch: Sequence[Claim]) -> Sequence[Work]:
-    return [_work(connection, deliveries.claim(connection, wanted), wanted.now) for wanted in batch]
+    return [_work(connection, claiming.claim(connection, wanted), wanted.now) for wanted in batch]
 
 
 def _work(connection: Connection, claimed: Claimed, at: Micros) -> Work:
@@ -109,7 +112,8 @@ def _work(connection: Connection, claimed: Claimed, at: Micros) -> Work:
         text = "a delivery was set aside: its attempts ended time after time without a word; look at it before `stafet resend`"
         rows = [Alarm(new_id(at), at, "quarantined", text, d.parcel_id) for d in claimed.quarantined]
         alarms.raise_many(connection, rows)
-    return Work(claimed.deliveries, parcels.load_many(connection, ids) if ids else {}, claimed.quarantined)
+    loaded = parcels.load_many(connection, ids) if ids else {}
+    return Work(claimed.deliveries, loaded, claimed.quarantined, claimed.held_back)
 
 
 def _claimed(wanted: Claim, work: Work) -> Sequence[Entry]:
@@ -120,7 +124,7 @@ CLAIM: Final = Kind("claim", _claim, _claimed, order=40, always=True)
 
 
 def _pull(connection: Connection, batch: Sequence[PullClaim]) -> Sequence[Work]:
-    found = [deliveries.claim_pull(connection, wanted) for wanted in batch]
+    found = [claiming.claim_pull(connection, wanted) for wanted in batch]
     ids = [d.parcel_id for taken in found for d in taken]
     loaded = parcels.load_many(connection, ids) if ids else {}
     return [Work(tuple(taken), loaded, ()) for taken in found]
@@ -162,6 +166,8 @@ _WORDS: Final = {
     State.REJECTED: "was refused by the receiver",
     State.QUARANTINED: "was set aside",
 }
+_CUT: Final = 900
+"""A far side's long words leave room for ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +202,8 @@ def _settle(connection: Connection, batch: Sequence[Settlement]) -> Sequence[Set
             continue
         item = batch[index].settle
         text = f"{result.delivery.receiver}: {_WORDS[result.after]}: {item.code} {item.reason}".strip()
+        if result.delivery.line and result.delivery.stops:
+            text = f"{text[:_CUT]}; what comes after it in its line waits: `stafet resend` it, or `stafet skip` it"
         raised.append(Alarm(new_id(item.at), item.at, result.after.value, text, result.delivery.parcel_id))
     if raised:
         alarms.raise_many(connection, raised)
@@ -254,6 +262,49 @@ def _redirected(item: Redirect, done: bool) -> Sequence[Entry]:
 
 REDIRECT: Final = Kind("redirect", _redirect, _redirected, order=51)
 
+# --- pace -------------------------------------------------------------------------------------------------------------
+
+
+def _pause(connection: Connection, batch: Sequence[Pause]) -> Sequence[bool]:
+    begun = [unreachable.begin(connection, wanted) for wanted in batch]
+    raised = [_unreachable(wanted) for wanted, new in zip(batch, begun, strict=True) if new]
+    if raised:
+        alarms.raise_many(connection, raised)
+    return begun
+
+
+def _unreachable(wanted: Pause) -> Alarm:
+    at = wanted.probe_at - pause_length(wanted.number)
+    gateway, destination = wanted.where
+    text = (
+        f"{destination or gateway} has not answered since {local(wanted.since)} ({wanted.code} {wanted.reason[:_CUT]});"
+        " it is asked again now and then, and nothing else is attempted until it answers"
+    )
+    return Alarm(new_id(at), at, "unreachable", text)
+
+
+PAUSE: Final = Kind("pause", _pause, order=55, always=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """Those behind these failed deliveries go on without them."""
+
+    deliveries: tuple[str, ...]
+    at: Micros
+    facts: Mapping[str, str]
+
+
+def _skip(connection: Connection, batch: Sequence[Skip]) -> Sequence[Sequence[Any]]:
+    return [deliveries.pass_by(connection, item.deliveries) for item in batch]
+
+
+def _skipped(item: Skip, rows: Sequence[Any]) -> Sequence[Entry]:
+    return [Entry(row.parcel_id, item.at, "skipped", {"receiver": row.receiver, **item.facts}) for row in rows]
+
+
+SKIP: Final = Kind("skip", _skip, _skipped, order=52, always=True)
+
 # --- the rest ---------------------------------------------------------------------------------------------------------
 
 
@@ -276,6 +327,7 @@ ALARM: Final = Kind("alarm", _alarm, order=61, always=True)
 
 
 def _version(connection: Connection, batch: Sequence[Version]) -> Sequence[int]:
+    unreachable.probe_all(connection, batch[-1].at)  # an address or a certificate may have been corrected
     return versions.add(connection, batch)
 
 

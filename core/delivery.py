@@ -141,6 +141,10 @@ class Delivery:
     config_version: int = 0
     destination: str = ""
     """What the gateway needs to find its neighbour, as the id of a partner document."""
+    line: str = ""
+    """What it belongs together with where order is agreed: one of a line is attempted at a time, oldest first. "" = no order."""
+    stops: bool = False
+    """Whether those behind it in its line wait for a person when it fails."""
 
 
 @dataclass(frozen=True, slots=True)

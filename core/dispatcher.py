@@ -11,11 +11,14 @@ Rules:
 5. What has just been accepted is attempted at once, under the lease it was born with, as long as nothing waits in the queue: a
    backlog is served by lanes, and nobody overtakes it.
 6. Draining takes no new work and lets what is in flight finish.
+7. Each destination has its own number of attempts, and one that cannot be reached is paused (`core.pace`); what is in its way is
+   passed over by the claim, so that others never wait for it.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -26,10 +29,14 @@ from core.commands import Settlement, SettlementResult, Work
 from core.delivery import REPEATABLE_STATES, Delivery, State
 from core.errors import DurabilityLost, Overloaded, PayloadError, StafetError
 from core.gateway import Gateway, Outcome
-from core.ledger.deliveries import Claim, Renew, of_outcome
+from core.ledger import unreachable
+from core.ledger.claiming import Claim
+from core.ledger.deliveries import Renew, of_outcome
+from core.pace import Pause, Traffic, Where, pause_length
 from core.parcel import Parcel
 from core.runtime import Runtime
 from core.schedule import RetryPlan
+from core.writer import Kind
 
 _log = log.get("dispatcher")
 
@@ -39,6 +46,8 @@ class _Attempt:
     delivery: Delivery
     until: Micros
     task: asyncio.Task[None] | None = None
+    probe: bool = False
+    """Whether it asks a paused destination if it is back."""
 
 
 class Dispatcher:
@@ -53,6 +62,11 @@ class Dispatcher:
         self._asked = 0
         """How much a claim under way may bring."""
         self._backlog = True
+        self._eager = 0.0
+        """When a claim last asked also for those that are nearly full."""
+        self._looked: Micros = 0
+        """When the pauses that all nodes share were read."""
+        self.traffic = Traffic(lambda where: runtime.pace(*where).at_once)
         self._owner = runtime.boot
         self._loop = asyncio.get_running_loop()
 
@@ -62,32 +76,45 @@ class Dispatcher:
 
     # -- what is attempted as soon as it is accepted (`core.runtime.AtOnce`)
 
-    def take(self) -> bool:
+    def take(self, where: Where) -> bool:
         """Keep room for one attempt; False when there is none, or when others wait already."""
-        if self._draining or self._backlog or self._room() <= 0:
-            self.wake()
+        if self._draining or self._backlog or self._room() <= 0 or not self.traffic.may_begin(where, self._asked):
             return False
         self._kept += 1
+        self.traffic.enter(where)
         return True
 
-    def give_back(self) -> None:
+    def give_back(self, where: Where) -> None:
         """The room is not needed."""
         self._kept -= 1
+        self._leave(where)
 
     def start(self, delivery: Delivery, parcel: Parcel) -> None:
         """Attempt a delivery that was stored under this node's lease."""
         self._kept -= 1
         self._begin(delivery, parcel)
 
+    def expect(self, wheres: Iterable[Where]) -> None:
+        """Something is due for these; for one that is full or paused, nothing is to be done now."""
+        if any(where not in self.traffic.held_back and where not in self.traffic.paused for where in wheres):
+            self.wake()
+
+    def _leave(self, where: Where) -> None:
+        if self.traffic.leave(where) or self._backlog:
+            self.wake()
+
     def _room(self) -> int:
         return self._runtime.settings.in_flight - len(self._flight) - self._kept - self._asked
 
-    def _begin(self, delivery: Delivery, parcel: Parcel) -> None:
+    def _begin(self, delivery: Delivery, parcel: Parcel, *, probe: bool = False) -> None:
+        """Attempt it; its destination has been entered."""
         earlier = self._flight.get(delivery.id)
         if earlier and earlier.task:  # its lease ran out under it, and this node has claimed the delivery again
             earlier.task.cancel()
-        attempt = self._flight[delivery.id] = _Attempt(delivery, delivery.due_at)
+        attempt = self._flight[delivery.id] = _Attempt(delivery, delivery.due_at, probe=probe)
         attempt.task = self._loop.create_task(self._attempt(attempt, parcel))
+        # Not in the task itself: one that is cancelled before it began runs none of its lines.
+        attempt.task.add_done_callback(lambda task: self._leave((delivery.gateway, delivery.destination)))
 
     # -- the queue
 
@@ -97,6 +124,7 @@ class Dispatcher:
         try:
             while not self._draining:
                 self._wake.clear()
+                await self._look()
                 # Half of the room, so that what is accepted while a claim is under way finds some too.
                 wanted = min((self._room() + 1) // 2, limits.CLAIM_BATCH)
                 try:
@@ -127,15 +155,82 @@ class Dispatcher:
 
     async def _claim(self, limit: int) -> int:
         now = self._runtime.clock.now()
+        full, rooms = self.traffic.full(patient=self._is_patient()), self.traffic.rooms()
         self._asked = limit
         try:
-            work: Work = await self._runtime.do(commands.CLAIM, Claim(limit, self._owner, now, now + limits.LEASE))
+            wanted = Claim(limit, self._owner, now, now + limits.LEASE, full, rooms)
+            work: Work = await self._runtime.do(commands.CLAIM, wanted)
         finally:
             self._asked = 0
-        for delivery in work.deliveries:
-            self._begin(delivery, work.parcels[delivery.parcel_id])
+        self.traffic.held_back = work.held_back
+        self._begin_all(work)
         self._runtime.metrics.in_flight.set(len(self._flight))
         return len(work.deliveries)
+
+    def _is_patient(self) -> bool:
+        """Once an interval a claim is not, so that whoever is nearly full gets its share whatever others do."""
+        now = self._loop.time()
+        patient = now - self._eager < limits.POLL / SECOND
+        if not patient:
+            self._eager = now
+        return patient
+
+    def _begin_all(self, work: Work, *, probe: bool = False) -> None:
+        for delivery in work.deliveries:
+            self.traffic.enter((delivery.gateway, delivery.destination))
+            self._begin(delivery, work.parcels[delivery.parcel_id], probe=probe)
+
+    # -- destinations that cannot be reached
+
+    async def _look(self) -> None:
+        """Once an interval: which destinations are paused, on whichever node, and may one be asked again?"""
+        now = self._runtime.clock.now()
+        if abs(now - self._looked) < limits.POLL:
+            return
+        self._looked = now
+        try:
+            self.traffic.follow(await self._runtime.read(unreachable.all_paused))
+            for where in self.traffic.probes(now):
+                if self._room() <= 0:
+                    break
+                claim = Claim(1, self._owner, now, now + limits.LEASE, probe=where)
+                self._begin_all(await self._runtime.do(commands.CLAIM, claim), probe=True)
+        except Overloaded as error:
+            _log.warning("the ledger gives no work now; it is asked again", cause=str(error))
+
+    def _learn(self, attempt: _Attempt, outcome: Outcome) -> None:
+        """What an attempt says of its destination."""
+        where, now = (attempt.delivery.gateway, attempt.delivery.destination), self._runtime.clock.now()
+        if outcome.reached or outcome.sent or outcome.receipt is not None:
+            if self.traffic.answered(where):
+                _log.info("a paused destination has answered", gateway=where[0], destination=where[1])
+                self._tell(commands.CALL, commands.Call(unreachable.end, (where,)))
+        elif attempt.probe:
+            arguments: tuple[Any, ...] = (where, now, outcome.code, outcome.reason, outcome.retry_after or 0)
+            if outcome.reached is None:
+                self._tell(commands.CALL, commands.Call(unreachable.ask_again, (where, now + limits.PAUSE_FIRST)))
+            else:
+                self._tell(commands.CALL, commands.Call(unreachable.lengthen, arguments))
+        elif outcome.reached is False and where not in self.traffic.paused:
+            self._count(where, outcome, now)
+
+    def _count(self, where: Where, outcome: Outcome, now: Micros) -> None:
+        """One more in a row that did not reach it."""
+        count, since = self.traffic.failed(where, now)
+        most = self._runtime.pace(*where).pause_after
+        if most and count >= most:
+            until = now + max(pause_length(1), outcome.retry_after or 0)
+            pause = self.traffic.paused[where] = Pause(where, since, until, 1, outcome.code, outcome.reason)
+            self._tell(commands.PAUSE, pause)
+
+    def _tell(self, kind: Kind, item: Any) -> None:
+        """Write to the ledger what is not waited for; then what was read of the pauses is old."""
+        future = self._runtime.writer.submit(kind, item)
+        future.add_done_callback(lambda done: self._loop.call_soon_threadsafe(self._look_again))
+
+    def _look_again(self) -> None:
+        self._looked = 0
+        self.wake()
 
     async def _attempt(self, attempt: _Attempt, parcel: Parcel) -> None:
         delivery = attempt.delivery
@@ -147,8 +242,7 @@ class Dispatcher:
         finally:
             if self._flight.get(delivery.id) is attempt:
                 del self._flight[delivery.id]
-            if self._backlog:
-                self.wake()
+        self._learn(attempt, outcome)
         self._runtime.metrics.attempt_seconds.labels(delivery.gateway).observe(self._loop.time() - begun)
         self._settle(delivery, outcome)
 
@@ -158,7 +252,8 @@ class Dispatcher:
             reason = f"the gateway {delivery.gateway!r} is not active on this node; name it in node.yaml"
             return Outcome(code="no-gateway", reason=reason)
         if self._waited_long_enough(gateway, delivery):
-            return Outcome(code="no-receipt", reason="the far side took it each time, and no receipt has come")
+            code = self._runtime.pace(delivery.gateway, delivery.destination, parcel.integration).no_receipt
+            return Outcome(code=code, reason="the far side took it each time, and no receipt has come")
         try:
             outcome = await gateway.deliver(delivery, parcel)
             if not isinstance(outcome, Outcome):
@@ -219,6 +314,8 @@ class Dispatcher:
         result: SettlementResult = done.result()
         if result.settled is not None:
             self._runtime.on_settled(result.settled.delivery)
+            if result.settled.delivery.line:  # the next in its line may go
+                self._loop.call_soon_threadsafe(self.wake)
         if outcome.spent and result.settled is not None and result.settled.after not in REPEATABLE_STATES:
             self._runtime.delete_later(outcome.spent)
 

@@ -19,6 +19,9 @@ CODES: Final[dict[str, str]] = {
     " the node's log of those times before `stafet resend`",
     "died": "its attempts ended time after time without a word. What to do: look at the node's log, then `stafet resend`",
     "no-receipt": "the far side took it, but the agreed evidence has not come in time. What to do: ask the receiver's operator",
+    "unreachable": "a destination could not be reached several times in a row, so nothing but one attempt now and then is made"
+    " until it answers; waiting costs nothing of the retry plan. What to do: ask its operator, or correct its address; `stafet"
+    " status` says when it is asked next",
     "no-gateway": "the route names a gateway that this node does not run. What to do: name it under gateways in node.yaml",
     "payload": "the stored octets are not what was stored. What to do: restore the object from a backup; the disk may be failing",
     "restored": "it was open when the backup was made; what happened since is unknown. What to do: ask the receiver whether it"
@@ -51,6 +54,7 @@ _EVENTS: Final[dict[str, str]] = {
     "hold": "held",
     "release": "released",
     "resend": "sent again by {by}",
+    "skipped": "passed by: {by} let what comes after it go on",
     "redirected": "routed again",
     "reported": "they report an error that may pass: {code} {reason}",
     "not-believed": "a signal about it came that proves nothing; not believed",
@@ -109,3 +113,18 @@ def standing(
         if meaning := code(last_code, ask_gateways):
             lines.append(meaning)
     return lines
+
+
+def not_attempted(since: int, probe_at: int, last_code: str, last_reason: str) -> str:
+    """Why a delivery of a paused destination waits."""
+    said = f"{last_code} {last_reason}".strip()
+    return (
+        f"not attempted: the destination has not answered since {local(since)} ({said});"
+        f" next probe {local(probe_at)}, and this costs nothing of its retry plan"
+    )
+
+
+def behind(parcel_id: str, state: str, *, stopped: bool) -> str:
+    """Why a delivery in a line waits."""
+    waits = f"not attempted: order is agreed, and parcel {parcel_id} comes first; that is {state}"
+    return f"{waits}. What to do: `stafet resend {parcel_id}`, or `stafet skip {parcel_id}`" if stopped else waits

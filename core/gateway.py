@@ -23,6 +23,7 @@ from core.config import Configuration, Problem
 from core.delivery import Delivery, Frozen
 from core.errors import ConfigError
 from core.local import Operation
+from core.pace import Pace
 from core.parcel import Acceptance, Item, Key, Parcel, Payload
 from core.radar import Watched
 from core.receipt import Receipt
@@ -45,6 +46,9 @@ class Outcome:
     reason: str = ""
     retry_after: Micros | None = None
     note: Mapping[str, str] = field(default_factory=dict)
+    reached: bool | None = None
+    """False when the far side could not be reached or said that its server fails: after some of these in a row it is paused.
+    True when it answered, whatever it said; evidence and ``sent`` say so by themselves. None: nothing was learned of it."""
     spent: tuple[str, ...] = ()
     """Objects of the store that were kept for repeating this attempt, and are not needed once the far side has spoken."""
 
@@ -134,6 +138,24 @@ class Operated(Protocol):
 
     def operations(self) -> Mapping[str, Operation]:
         """What can be asked through the node's local socket, by short name; the command line says ``gateway.name``."""
+        ...
+
+
+@runtime_checkable
+class Agreeing(Protocol):
+    """A gateway whose neighbours differ in pace, order or memory. Leave it out where the kernel's defaults are good for all.
+
+    Both are asked of the class, with a configuration: also where no node runs.
+    """
+
+    @classmethod
+    def pace(cls, configuration: Configuration, destination: str, integration: str) -> Pace:
+        """What is agreed for one destination (an id of this gateway's documents) and integration."""
+        ...
+
+    @classmethod
+    def windows(cls, configuration: Configuration) -> Mapping[str, Micros]:
+        """How long keys are remembered, by scope, where it is not `core.limits.KEY_WINDOW`."""
         ...
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,11 @@ from core.keys import seal
 from core.ledger import deliveries as queue
 from core.ledger import parcels
 from core.ledger.alarms import Alarm
-from core.ledger.deliveries import PullClaim, Renew, Settle
+from core.ledger.claiming import PullClaim
+from core.ledger.deliveries import Renew, Settle
 from core.ledger.parcels import Accept
 from core.ledger.trace import Entry
+from core.pace import Pace, Where
 from core.parcel import Acceptance, Item, Judgement, Key, Parcel, Payload, new_id
 from core.receipt import Receipt
 from core.route import Decision, Target
@@ -62,10 +64,17 @@ def decide(configuration: Configuration, parcel: Parcel, at: Micros) -> Decision
 
 
 def deliveries_for(
-    parcel: Parcel, decision: Decision, number: int, at: Micros, *, leased_until: Micros | None = None
+    parcel: Parcel,
+    decision: Decision,
+    number: int,
+    at: Micros,
+    pace: Callable[[str, str, str], Pace],
+    *,
+    leased_until: Micros | None = None,
 ) -> tuple[Delivery, ...]:
     """One delivery for each target of a decision; ``leased_until`` when its first attempt is claimed with it."""
     claimed = int(leased_until is not None)
+    paces = [pace(target.gateway, target.destination, parcel.integration) for target in decision.targets]
     return tuple(
         Delivery(
             new_id(at),
@@ -80,9 +89,22 @@ def deliveries_for(
             rule=decision.route,
             config_version=number,
             destination=target.destination,
+            line=line_of(parcel, target) if agreed.ordered and target.gateway else "",
+            stops=agreed.ordered and agreed.stops,
         )
-        for target in decision.targets
+        for target, agreed in zip(decision.targets, paces, strict=True)
     )
+
+
+def line_of(parcel: Parcel, target: Target) -> str:
+    """What a parcel is in line with: the same destination, integration and correlation id, or the lack of one."""
+    together = (target.gateway, target.destination, parcel.integration, parcel.description.correlation_id or "")
+    return hashlib.sha256(json.dumps(together).encode()).hexdigest()[:40]
+
+
+def waits_at(item: Delivery) -> Where:
+    """Where a delivery counts as waiting: at its destination, or with the system that comes for it."""
+    return (item.gateway, item.destination if item.gateway else item.receiver)
 
 
 def check_allowed(configuration: Configuration, parcel: Parcel, at: Micros) -> str:
@@ -130,8 +152,9 @@ class NodeKernel:
     # -- in
 
     def stage(self, *, size_limit: int) -> Staging:
-        """Begin a parcel. Raises `Overloaded` below the free-space reserve."""
+        """Begin a parcel. Raises `Overloaded` below the free-space reserve, and when too much waits."""
         self._runtime.demand_space()
+        self._runtime.demand_queue()
         return Stage(self._runtime.store, self._runtime.ring, new_id(self.clock.now()), size_limit)
 
     async def accept(self, *items: Item) -> Sequence[Acceptance]:
@@ -178,7 +201,8 @@ class NodeKernel:
     def _give_back(self, prepared: Sequence[Accept]) -> None:
         for accept in prepared:
             if accept.owner:
-                self._runtime.at_once.give_back()
+                (direct,) = accept.deliveries
+                self._runtime.at_once.give_back((direct.gateway, direct.destination))
 
     def _spread(self, prepared: Sequence[Accept], judged: Sequence[Acceptance]) -> None:
         """Begin or announce what is new, and forget the octets of what is not."""
@@ -189,11 +213,12 @@ class NodeKernel:
                 mail.update(d.receiver for d in accept.deliveries if not d.gateway)
                 if accept.owner:
                     self._runtime.at_once.start(accept.deliveries[0], accept.item.parcel)
-                elif any(d.gateway for d in accept.deliveries):
-                    self._runtime.on_work()
+                else:
+                    self._runtime.at_once.expect([(d.gateway, d.destination) for d in accept.deliveries if d.gateway])
+                for one in accept.deliveries:
+                    self._runtime.backlog.add(waits_at(one))
             else:
-                if accept.owner:
-                    self._runtime.at_once.give_back()
+                self._give_back([accept])
                 self._forget(accept.item.parcel)
         if mail:
             self._runtime.on_mail(sorted(mail))
@@ -206,14 +231,15 @@ class NodeKernel:
         parcel, now = item.parcel, self.clock.now()
         agreement = check_allowed(configuration, parcel, now)
         decision = decide(configuration, parcel, now)
+        self._demand_room(parcel, decision)
         sealed = None
         if parcel.description.subjects:
             context = b"subjects/" + parcel.id.encode()
             sealed = seal(self.data_key(parcel), json.dumps(parcel.description.subjects).encode(), context)
         # A delivery that this node can attempt at once is born under its lease: one command less in the ledger.
-        direct = len(decision.targets) == 1 and bool(decision.targets[0].gateway) and self._runtime.at_once.take()
+        direct = len(decision.targets) == 1 and self._may_begin(parcel, decision.targets[0])
         until = now + limits.LEASE if direct else None
-        made = deliveries_for(parcel, decision, configuration.number, now, leased_until=until)
+        made = deliveries_for(parcel, decision, configuration.number, now, self._runtime.pace, leased_until=until)
         facts: dict[str, Any] = {
             "gateway": self._gateway,
             "sender": parcel.sender,
@@ -233,6 +259,20 @@ class NodeKernel:
             text = f"parcel {parcel.id} lies in the residual mailbox: {decision.cause}"
             alarm = Alarm(new_id(now), now, "residual", text, parcel.id)
         return Accept(item, made, self._gateway, sealed, facts, alarm, self._runtime.boot if direct else "")
+
+    def _may_begin(self, parcel: Parcel, target: Target) -> bool:
+        """Whether its one delivery is attempted beside the queue; what stands in a line never is."""
+        if not target.gateway or self._runtime.pace(target.gateway, target.destination, parcel.integration).ordered:
+            return False
+        return self._runtime.at_once.take((target.gateway, target.destination))
+
+    def _demand_room(self, parcel: Parcel, decision: Decision) -> None:
+        """Raises `Overloaded` when too much waits for one that this would go to: the sender keeps it for now."""
+        for target in decision.targets:
+            where = (target.gateway, target.destination if target.gateway else target.system)
+            most = self._runtime.pace(target.gateway, target.destination, parcel.integration).waiting
+            if decision.route and (excess := self._runtime.backlog.excess(where, most)):
+                raise Overloaded(excess, limits.COME_BACK)
 
     async def recall(self, key: Key) -> Answered | None:
         """What was once answered under this key."""
@@ -264,6 +304,8 @@ class NodeKernel:
         """Record evidence and move its delivery; under a key it counts once."""
         settlement = Settlement(queue.of_receipt(receipt), {"level": receipt.level.value}, key, answer or b"")
         result: SettlementResult = await self._runtime.do(commands.SETTLE, settlement)
+        if result.settled is not None and result.settled.delivery.line:
+            self._runtime.on_work()
         if result.acceptance is not None:
             return result.acceptance
         return Acceptance(Judgement.NEW, result.settled.delivery.parcel_id if result.settled else "")

@@ -57,6 +57,26 @@ RETRY_FIRST: Final = 5 * SECOND
 #: Longest wait between two attempts of the default retry plan.
 RETRY_CEILING: Final = 30 * MINUTE
 
+#: Attempts a node has in flight to one destination, unless its agreement says otherwise: a quarter of `IN_FLIGHT`, so that three
+#: neighbours that hang leave room for the rest.
+AT_ONCE: Final = 16
+#: Attempts in a row that did not reach a destination before it is paused: fewer would let one lost connection stop a neighbour.
+PAUSE_AFTER: Final = 5
+#: First pause of a destination that cannot be reached; each is twice the one before, up to `PAUSE_CEILING`.
+PAUSE_FIRST: Final = 10 * SECOND
+#: Longest pause of a destination: how late at most it is noticed that a neighbour is back.
+PAUSE_CEILING: Final = 5 * MINUTE
+#: How long the attempt that asks whether a destination is back may take before another node asks as well.
+PROBE: Final = 2 * MINUTE
+#: Open deliveries to one destination at which more are refused: a neighbour that stays away must not fill the ledger.
+WAITING_FOR_ONE: Final = 100_000
+#: Open deliveries in all at which more are refused.
+WAITING_IN_ALL: Final = 1_000_000
+#: How often a node counts what waits; in between it adds what it accepts.
+COUNT: Final = 5 * SECOND
+#: What a sender is told to wait when too much waits.
+COME_BACK: Final = 30 * SECOND
+
 #: Clock difference between node and database that raises an alarm.
 SKEW_ALARM: Final = 2 * SECOND
 #: Clock difference that stops the node: leases would lie.

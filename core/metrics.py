@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -22,6 +22,10 @@ class Metrics:
         self.attempt_seconds = Histogram("stafet_delivery_attempt_seconds", "One attempt", ["gateway"], registry=r)
         self.in_flight = Gauge("stafet_deliveries_in_flight", "Leases this node holds", registry=r)
         self.deliveries = Gauge("stafet_deliveries", "Deliveries by state", ["state"], registry=r)
+        self.waiting = Gauge("stafet_deliveries_waiting", "Open by destination", ["gateway", "destination"], registry=r)
+        self.paused = Gauge(
+            "stafet_destination_paused", "1 while it is not attempted", ["gateway", "destination"], registry=r
+        )
         self.refused = Counter("stafet_messages_refused_total", "Refused at the door", ["gateway", "code"], registry=r)
         self.alarms = Gauge("stafet_alarms_open", "Alarms nobody has cleared", registry=r)
         self.commits = Gauge("stafet_ledger_commits_total", "Ledger transactions since start", registry=r)
@@ -48,6 +52,15 @@ class Metrics:
         self.certificate_days.clear()
         for label, left in nearest.items():
             self.certificate_days.labels(*label).set(left)
+
+    def show_destinations(self, waiting: Mapping[tuple[str, str], int], paused: Iterable[tuple[str, str]]) -> None:
+        """What waits for each destination, and which are paused; those of before are gone."""
+        self.waiting.clear()
+        for where, count in waiting.items():
+            self.waiting.labels(*where).set(count)
+        self.paused.clear()
+        for where in paused:
+            self.paused.labels(*where).set(1)
 
     def text(self) -> bytes:
         """The exposition format."""

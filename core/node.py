@@ -29,7 +29,7 @@ from core.errors import ConfigError, Fatal, Overloaded, StafetError, UsageError
 from core.gateway import Gateway, Listens, Operated, watched
 from core.health import HealthServer
 from core.kernel import Mailroom, NodeKernel
-from core.ledger import alarms, deliveries, parcels, versions
+from core.ledger import alarms, deliveries, parcels, unreachable, versions
 from core.ledger.alarms import Alarm
 from core.ledger.tables import node as node_table
 from core.local import LocalServer, Operation
@@ -57,6 +57,7 @@ class Node:
         self._reasons: dict[str, str] = {"start": "the node is starting"}
         self._counts: dict[str, int] = {}
         self._health: HealthServer | None = None
+        self._dispatcher: Dispatcher | None = None
         self._alarmed: set[tuple[str, str]] = set()
 
     def stop(self) -> None:
@@ -78,7 +79,7 @@ class Node:
             if self.settings.operations.port:
                 operations = self.settings.operations
                 self._health = HealthServer(operations.host, operations.port, self.reasons, self._metrics)
-            dispatcher = Dispatcher(runtime, self.gateways)
+            dispatcher = self._dispatcher = Dispatcher(runtime, self.gateways)
             runtime.on_work, runtime.at_once = dispatcher.wake, dispatcher
             runtime.on_mail = self.mail.wake
             await runtime.do(commands.CALL, commands.Call(self._enter))
@@ -234,6 +235,8 @@ class Node:
         metrics, statistics = self.runtime.metrics, self.runtime.writer.statistics
         for state, count in self._counts.items():
             metrics.deliveries.labels(state).set(count)
+        paused = self._dispatcher.traffic.paused if self._dispatcher else ()
+        metrics.show_destinations(self.runtime.backlog.counted, paused)
         metrics.show_writer(statistics.commits, statistics.commands, statistics.cpu)
         return metrics.text()
 
@@ -246,6 +249,7 @@ class Node:
             ("checkpoint", limits.CHECKPOINT, self._checkpoint),
             ("retention", 60 * MINUTE, self._retain),
             ("radar", 10 * MINUTE, self._watch),
+            ("count", limits.COUNT, self._count),
         ]
 
     async def _repeat(self, every: int, work: Callable[[], Awaitable[None]]) -> None:
@@ -294,6 +298,9 @@ class Node:
         if runtime.engine.dialect.name == "postgresql":
             await self._compare_clocks()
 
+    async def _count(self) -> None:
+        self.runtime.backlog.count(await self.runtime.read(unreachable.waiting))
+
     async def _compare_clocks(self) -> None:
         theirs = from_datetime(await self.runtime.read(_database_time))
         skew = abs(self.runtime.clock.now() - theirs)
@@ -318,7 +325,9 @@ class Node:
         arguments = (days, default, now)
         while (expired := await runtime.do(commands.CALL, commands.Call(retention.expire, arguments))).parcels:
             await asyncio.to_thread(runtime.delete, expired.objects)
-        await runtime.do(commands.CALL, commands.Call(parcels.forget_keys, (now - limits.KEY_WINDOW,)))
+        windows = runtime.catalogue.windows(runtime.configuration)
+        before = {scope: now - window for scope, window in windows.items()}
+        await runtime.do(commands.CALL, commands.Call(parcels.forget_keys, (now - limits.KEY_WINDOW, before)))
         nobodys = await runtime.read(retention.unreferenced, runtime.store, now)
         await asyncio.to_thread(runtime.delete, nobodys)
         within = {i.id: int(i.receipt_within * SECOND) for i in runtime.configuration.all("integration").values()}

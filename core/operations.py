@@ -16,18 +16,19 @@ from typing import Any, BinaryIO
 
 from core import backup, commands, config, limits
 from core.clock import Micros
-from core.commands import Redirect, Settlement, SettlementResult
+from core.commands import Redirect, Settlement, SettlementResult, Skip
 from core.config import Configuration
 from core.delivery import Event, State
 from core.description import Description
 from core.errors import NotFound, PayloadError, StaleLease, UsageError
 from core.gateway import Lease
 from core.kernel import NodeKernel, decide, deliveries_for
-from core.ledger import alarms, parcels, versions
+from core.ledger import alarms, parcels, unreachable, versions
 from core.ledger import deliveries as queue
 from core.ledger.deliveries import Settle
 from core.ledger.versions import Version
 from core.local import Operation, Progress
+from core.pace import Pause
 from core.parcel import Item, Key, Parcel, new_id
 from core.runtime import Runtime
 from core.store import Stage
@@ -58,6 +59,7 @@ class Operations:
             "apply": self.apply,
             "rollback": self.rollback,
             "resend": self.resend,
+            "skip": self.skip,
             "backup": self.backup,
             "rewrap": self.rewrap,
             "clear": self.clear,
@@ -66,11 +68,13 @@ class Operations:
     async def status(self, _args: Mapping[str, Any], _progress: Progress) -> Any:
         """Who the node is and what it has to do."""
         counts = await self._runtime.read(queue.count_by_state)
+        paused = await self._runtime.read(unreachable.all_paused)
         statistics = self._runtime.writer.statistics
         return {
             "node": self._runtime.settings.node,
             "version": self._runtime.configuration.number,
             "deliveries": counts,
+            "paused": [_pause(one) for one in paused],
             "commits": statistics.commits,
             "commands": statistics.commands,
             "ledger_cpu": statistics.cpu,
@@ -87,6 +91,7 @@ class Operations:
             known = ", ".join(sorted(self._runtime.configuration.all("integration"))) or "none"
             raise UsageError(f"integration: nothing is called {args['integration']!r}; known: {known}")
         self._runtime.demand_space()
+        self._runtime.demand_queue()
         stage = Stage(self._runtime.store, self._runtime.ring, new_id(self._runtime.clock.now()), integration.max_size)
         loop = asyncio.get_running_loop()
         try:
@@ -217,12 +222,23 @@ class Operations:
         self._runtime.on_work()
         return done
 
+    async def skip(self, args: Mapping[str, Any], _progress: Progress) -> Any:
+        """Let those behind a parcel's or delivery's failed deliveries go on without them."""
+        rows = await self._runtime.read(_resendable, args["reference"], False)
+        facts = {"by": args["who"], **({"reason": args["why"]} if args.get("why") else {})}
+        wanted = Skip(tuple(row.id for row in rows), self._runtime.clock.now(), facts)
+        skipped = await self._runtime.do(commands.SKIP, wanted)
+        if not skipped:
+            raise NotFound(f"nothing to skip: no failed delivery of {args['reference']!r} keeps others waiting")
+        self._runtime.on_work()
+        return [{"delivery": row.id, "receiver": row.receiver, "state": row.state} for row in skipped]
+
     async def _route_again(self, row: Any) -> Any:
         parcel, now = await self._runtime.read(parcels.load, row.parcel_id), self._runtime.clock.now()
         decision = decide(self._runtime.configuration, parcel, now)
         if not decision.route:
             return {"delivery": row.id, "receiver": RESIDUAL, "state": "held", "cause": decision.cause}
-        made = deliveries_for(parcel, decision, self._runtime.configuration.number, now)
+        made = deliveries_for(parcel, decision, self._runtime.configuration.number, now, self._runtime.pace)
         if not await self._runtime.do(commands.REDIRECT, Redirect(row.id, made, now)):
             return {"delivery": row.id, "receiver": RESIDUAL, "state": "unknown"}  # somebody was quicker
         self._runtime.on_mail([d.receiver for d in made if not d.gateway])
@@ -295,6 +311,12 @@ def _resendable(connection: Any, reference: str, held: bool) -> Sequence[Any]:
         rows = [one] if one is not None else []
     states = {State.FAILED, State.REJECTED, State.QUARANTINED, State.HELD, State.DELIVERED}
     return [row for row in rows if State(row.state) in states]
+
+
+def _pause(one: Pause) -> dict[str, Any]:
+    gateway, destination = one.where
+    times = {"since": one.since, "next": one.probe_at}
+    return {"gateway": gateway, "destination": destination, **times, "code": one.code, "reason": one.reason}
 
 
 def _opened(path: Path) -> BinaryIO:

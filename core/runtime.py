@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
@@ -25,11 +25,12 @@ from core.config import Configuration
 from core.delivery import Delivery
 from core.disk import Disk
 from core.errors import ConfigError, NotFound, Overloaded
-from core.gateway import load_gateways
+from core.gateway import Agreeing, load_gateways
 from core.keys import KeyRing
 from core.ledger import pauses, versions
 from core.ledger.engine import NodeLock, open_engine, upgrade
 from core.metrics import Metrics
+from core.pace import Backlog, Pace, Where
 from core.parcel import Parcel, new_id
 from core.settings import NodeSettings
 from core.store import FileStore
@@ -74,6 +75,16 @@ class Catalogue:
             if target.gateway and target.gateway not in self.gateways
         ]
 
+    def pace(self, configuration: Configuration, gateway: str, destination: str, integration: str) -> Pace:
+        """What a gateway has agreed for a destination; the default where it says nothing."""
+        asked = self.gateways.get(gateway)
+        return asked.pace(configuration, destination, integration) if isinstance(asked, Agreeing) else Pace()
+
+    def windows(self, configuration: Configuration) -> dict[str, Micros]:
+        """How long keys are remembered, by scope, where a gateway has agreed otherwise."""
+        asked = [gateway for gateway in self.gateways.values() if isinstance(gateway, Agreeing)]
+        return {scope: window for gateway in asked for scope, window in gateway.windows(configuration).items()}
+
     def explain(self, code: str) -> str:
         """What a code means, asked of every gateway."""
         return next((words for g in self.gateways.values() if (words := g.explain(code))), "")
@@ -82,12 +93,16 @@ class Catalogue:
 class AtOnce(Protocol):
     """Who can attempt a delivery as soon as it is accepted: the dispatcher of a running node."""
 
-    def take(self) -> bool:
+    def take(self, where: Where) -> bool:
         """Keep room for one attempt; False when there is none."""
         ...
 
-    def give_back(self) -> None:
+    def give_back(self, where: Where) -> None:
         """The room is not needed."""
+        ...
+
+    def expect(self, wheres: Iterable[Where]) -> None:
+        """There is something due for these destinations."""
         ...
 
     def start(self, delivery: Delivery, parcel: Parcel) -> None:
@@ -98,11 +113,14 @@ class AtOnce(Protocol):
 class _Never:
     """Nobody dispatches here."""
 
-    def take(self) -> bool:
+    def take(self, where: Where) -> bool:
         return False
 
-    def give_back(self) -> None:
+    def give_back(self, where: Where) -> None:
         """Nothing was taken."""
+
+    def expect(self, wheres: Iterable[Where]) -> None:
+        """Nobody waits."""
 
     def start(self, delivery: Delivery, parcel: Parcel) -> None:
         """Nothing was taken."""
@@ -128,6 +146,8 @@ class Runtime:
         self.boot = new_id(clock.now())
         self.chain = f"{chain_prefix(settings.node)}.{self.boot[:20]}"
         self.configuration: Configuration = config.EMPTY
+        self._paces: tuple[Configuration, dict[tuple[str, str, str], Pace]] = (config.EMPTY, {})
+        self.backlog = Backlog(settings.waiting_in_all)
         self.fatal: BaseException | None = None
         self.on_fatal: Callable[[BaseException], object] = lambda error: None
         self.at_once: AtOnce = _Never()
@@ -246,7 +266,28 @@ class Runtime:
                 f"free space {self._free[1] >> 20} MiB is below the reserve of {reserve >> 20} MiB", 60 * SECOND
             )
 
+    def demand_queue(self) -> None:
+        """Raises `Overloaded` when too much waits in all."""
+        if excess := self.backlog.excess_in_all():
+            raise Overloaded(excess, limits.COME_BACK)
+
     # -- configuration
+
+    def pace(self, gateway: str, destination: str, integration: str = "") -> Pace:
+        """What is agreed for a destination under the configuration in force."""
+        configuration, known = self._paces
+        if configuration is not self.configuration:
+            configuration, known = self._paces = (self.configuration, {})
+        asked = (gateway, destination, integration)
+        found = known.get(asked)
+        if found is None:
+            try:
+                found = self.catalogue.pace(configuration, *asked)
+            except Exception as error:  # whatever a gateway does, what is queued goes on at the kernel's pace
+                _log.error("a gateway could not say what is agreed", gateway=gateway, exc_info=error)
+                found = Pace()
+            known[asked] = found
+        return found
 
     def version(self, number: int) -> Configuration:
         """A stored configuration version. Raises `NotFound`, `ConfigError`."""

@@ -20,7 +20,7 @@ from sqlalchemy.exc import ArgumentError
 
 from core.documents import read_value
 from core.errors import ConfigError
-from core.limits import DOCUMENT_SIZE, FREE_SPACE_RESERVE, IN_FLIGHT
+from core.limits import DOCUMENT_SIZE, FREE_SPACE_RESERVE, IN_FLIGHT, WAITING_IN_ALL
 from core.system import Name
 
 FILE = "node.yaml"
@@ -68,6 +68,8 @@ class NodeSettings(_Section):
     """Octets below which new parcels are refused."""
     in_flight: Annotated[int, Field(ge=1, le=1024)] = IN_FLIGHT
     """Deliveries this node attempts at once."""
+    waiting_in_all: Annotated[int, Field(ge=1)] = WAITING_IN_ALL
+    """Open deliveries at which more parcels are refused for a while."""
     home: Path = Field(default=Path(), exclude=True)
 
     def path(self, value: Path) -> Path:

@@ -12,9 +12,10 @@ from core import explain as words
 from core.cli import talk
 from core.cli.output import Json, say, say_json, table
 from core.clock import local
+from core.delivery import OPEN_STATES, State
 from core.errors import NotFound
 from core.kernel import refusal_id
-from core.ledger import deliveries, parcels, trace
+from core.ledger import deliveries, parcels, trace, unreachable
 from core.ledger.tables import idempotency
 from core.ledger.trace import Line
 from core.runtime import Catalogue
@@ -104,10 +105,25 @@ def explanation(connection: Connection, found: Journey, catalogue: Catalogue) ->
         first, *more = words.standing(
             one.state, one.last_code, one.last_reason, catalogue.explain, pulled=not one.gateway
         )
-        sentences += [f"to {one.receiver}: {first}", *more]
+        sentences += [f"to {one.receiver}: {first}", *more, *_kept_waiting(connection, one)]
     if found.parcel:
         sentences += _routing(connection, found, catalogue)
     return sentences
+
+
+def _kept_waiting(connection: Connection, one: Any) -> list[str]:
+    """Why a delivery that is due is not attempted."""
+    if one.state not in OPEN_STATES or not one.gateway:
+        return []
+    said = [
+        words.not_attempted(pause.since, pause.probe_at, pause.code, pause.reason)
+        for pause in unreachable.all_paused(connection)
+        if pause.where == (one.gateway, one.destination)
+    ]
+    first = deliveries.ahead_of(connection, one)
+    if first is not None:
+        said.append(words.behind(first.parcel_id, first.state, stopped=first.state not in (*OPEN_STATES, State.HELD)))
+    return said
 
 
 def _refusal(line: Line, catalogue: Catalogue) -> list[str]:

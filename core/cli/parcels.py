@@ -149,6 +149,20 @@ def resend(
         say(f"{one['delivery']} to {one['receiver']}: {one['state']}{route} {one.get('cause', '')}".rstrip())
 
 
+def skip(
+    reference: Annotated[str, typer.Argument(help="A parcel or a delivery that failed.")],
+    why: Annotated[str, typer.Option("--why", help="Why, for the trace.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Where order is agreed: let what comes after a failed delivery go on without it."""
+    result = talk.do("skip", {"reference": reference, "who": talk.who(), "why": why}, "skipping")
+    if as_json:
+        say_json(result)
+        return
+    for one in result:
+        say(f"{one['delivery']} to {one['receiver']} is {one['state']} and passed by")
+
+
 def status(as_json: Json = False) -> None:
     """Who the node is and what it has to do."""
     result = talk.do("status", {}, "asking")
@@ -160,6 +174,9 @@ def status(as_json: Json = False) -> None:
         say(f"  not ready: {reason}")
     for state, count in sorted(result["deliveries"].items()):
         say(f"  {state}: {count}")
+    for one in result["paused"]:
+        named = f"{one['gateway']} {one['destination']}".strip()
+        say(f"{named} has not answered since {local(one['since'])} ({one['code']}); next probe {local(one['next'])}")
 
 
 def alarms(
@@ -181,5 +198,5 @@ def alarms(
 
 def add_to(app: typer.Typer) -> None:
     """Register this module's commands."""
-    for command in (send, inbox, resend, status, alarms):
+    for command in (send, inbox, resend, skip, status, alarms):
         app.command()(command)

@@ -1,71 +1,34 @@
-"""The queue: claiming under a lease, freezing what will be sent, settling what came of it.
+"""The queue: storing, freezing what will be sent, settling what came of it. Claiming is in `core.ledger.claiming`.
 
 Rules:
 
-1. Claiming is two dialect statements with one contract: each due delivery goes to one claimant, its epoch and attempts rise,
-   and ``due_at`` becomes the end of the lease.
-2. A lease that ended without a word is a death; after `limits.SILENT_DEATHS` of them the delivery is quarantined, because the
-   work itself may be what kills.
-3. Attempt results count only under the epoch they were claimed with. Receipts are evidence and are never fenced.
+1. Attempt results count only under the epoch they were claimed with. Receipts are evidence and are never fenced.
+2. What stands in a line gets its turn in the transaction that stores it: the order of turns is the order of acceptance, also
+   among nodes.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, func, select, text, update
+from sqlalchemy import Connection, Row, func, select, text, update
 
-from core import limits
 from core.clock import Micros
 from core.delivery import OPEN_STATES, Delivery, Event, Frozen, State, advance, event_of
 from core.errors import Conflict
 from core.gateway import Outcome
 from core.ledger.driver import Insert, Select, Update
-from core.ledger.lanes import RANK, by_lane
-from core.ledger.tables import delivery, frozen, outside_id, parcel, receipt
+from core.ledger.tables import delivery, frozen, outside_id, receipt
 from core.ledger.tables import node as node_table
 from core.receipt import Receipt
 
-_COLUMNS: Final = (
-    "id, parcel_id, receiver, gateway, state, due_at, epoch, attempts, lane, rule, config_version, destination"
+COLUMNS: Final = (
+    "id, parcel_id, receiver, gateway, state, due_at, epoch, attempts, lane, rule, config_version, destination,"
+    " line, stops"
 )
-_OPEN: Final = ", ".join(f"'{s.value}'" for s in sorted(OPEN_STATES))
-_DUE: Final = (
-    f"SELECT id FROM delivery WHERE state IN ({_OPEN}) AND lane = :lane AND due_at <= :now"  # noqa: S608 - constants only
-    " AND gateway <> '' ORDER BY due_at LIMIT :limit"
-)
-_TAKE: Final = (
-    "UPDATE delivery SET epoch = epoch + 1, attempts = attempts + 1, due_at = :until,"
-    " deaths = CASE WHEN lease_owner = '' THEN 0 ELSE deaths + 1 END, lease_owner = :owner"
-)
-_CLAIM: Final = {
-    "sqlite": text(f"{_TAKE} WHERE id IN ({_DUE}) RETURNING {_COLUMNS}, deaths"),
-    "postgresql": text(
-        f"WITH c AS MATERIALIZED ({_DUE} FOR UPDATE SKIP LOCKED)"
-        f" {_TAKE} FROM c WHERE delivery.id = c.id RETURNING delivery.{_COLUMNS.replace(', ', ', delivery.')}, deaths"
-    ),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """Ask for due work: how much, for whom, until when."""
-
-    limit: int
-    owner: str
-    now: Micros
-    until: Micros
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """What a claim gave, and what it found too dangerous to give."""
-
-    deliveries: tuple[Delivery, ...]
-    quarantined: tuple[Delivery, ...] = ()
 
 
 def from_row(row: Row[Any]) -> Delivery:
@@ -83,11 +46,15 @@ def from_row(row: Row[Any]) -> Delivery:
         row.rule,
         row.config_version,
         row.destination,
+        row.line,
+        bool(row.stops),
     )
 
 
-_COLUMN_NAMES: Final = tuple(_COLUMNS.split(", "))
-_INSERT: Final = Insert(delivery, (*_COLUMN_NAMES, "deaths", "lease_owner", "last_code", "last_reason", "settled_at"))
+_COLUMN_NAMES: Final = tuple(COLUMNS.split(", "))
+_INSERT: Final = Insert(
+    delivery, (*_COLUMN_NAMES, "deaths", "lease_owner", "last_code", "last_reason", "settled_at", "turn")
+)
 
 
 def _values(item: Delivery) -> tuple[Any, ...]:
@@ -102,103 +69,42 @@ def _values(item: Delivery) -> tuple[Any, ...]:
             item.epoch,
             item.attempts,
         ),
-        *(item.lane, item.rule, item.config_version, item.destination),
+        *(item.lane, item.rule, item.config_version, item.destination, item.line, int(item.stops)),
     )
 
 
 def _of_values(row: Sequence[Any]) -> Delivery:
     values: list[Any] = list(row)
-    values[4] = State(values[4])
+    values[4], values[-1] = State(values[4]), bool(values[-1])
     return Delivery(*values)
 
 
 def add_deliveries(connection: Connection, items: Sequence[tuple[Delivery, str]]) -> None:
     """Store fresh deliveries, each with who holds its lease already ("" = nobody)."""
-    _INSERT.run(connection, [(*_values(item), 0, owner, "", "", None) for item, owner in items])
+    turns = _turns(connection, [item.line for item, _ in items])
+    rows = zip(items, turns, strict=True)
+    _INSERT.run(connection, [(*_values(item), 0, owner, "", "", None, turn) for (item, owner), turn in rows])
 
 
-def claim(connection: Connection, wanted: Claim) -> Claimed:
-    """Take due deliveries under a lease."""
-    statement = _CLAIM[connection.dialect.name]
-    values = {"now": wanted.now, "until": wanted.until, "owner": wanted.owner}
-
-    def take(lane: str, room: int) -> list[Row[Any]]:
-        return list(connection.execute(statement, {**values, "lane": lane, "limit": room}))
-
-    taken = by_lane(wanted.limit, wanted.now, take)
-    dangerous = [row for row in taken if row.deaths >= limits.SILENT_DEATHS]
-    if dangerous:
-        connection.execute(
-            update(delivery)
-            .where(delivery.c.id.in_([row.id for row in dangerous]))
-            .values(
-                state=State.QUARANTINED.value,
-                lease_owner="",
-                last_code="died",
-                last_reason="its attempts killed the process",
-            )
-        )
-    ill = {row.id for row in dangerous}
-    return Claimed(
-        tuple(from_row(row) for row in taken if row.id not in ill),
-        tuple(replace(from_row(row), state=State.QUARANTINED) for row in dangerous),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class PullClaim:
-    """A pulling system asks for its own: of some integrations, or of all when none is named."""
-
-    system: str
-    limit: int
-    now: Micros
-    until: Micros
-    integrations: tuple[str, ...] = ()
-
-
-def claim_pull(connection: Connection, wanted: PullClaim) -> list[Delivery]:
-    """Lend a pulling system's due deliveries: lanes as in `claim`, urgent first."""
-
-    def take(lane: str, room: int) -> list[Row[Any]]:
-        query = (
-            select(delivery.c.id)
-            .where(
-                delivery.c.receiver == wanted.system,
-                delivery.c.gateway == "",
-                delivery.c.state == State.READY.value,
-                delivery.c.lane == lane,
-                delivery.c.due_at <= wanted.now,
-            )
-            .order_by(delivery.c.due_at)
-            .limit(room)
-        )
-        if wanted.integrations:
-            named = parcel.c.integration.in_(wanted.integrations)
-            query = query.where(
-                delivery.c.parcel_id.in_(select(parcel.c.id).where(parcel.c.id == delivery.c.parcel_id, named))
-            )
+def _turns(connection: Connection, lines: Sequence[str]) -> Iterator[int]:
+    """The next number in each one's line; 0 for what stands in none. Who accepts into a line waits for others who do."""
+    named = sorted({line for line in lines if line})
+    last: dict[str, int] = {}
+    if named:
         if connection.dialect.name == "postgresql":
-            query = query.with_for_update(skip_locked=True)
-        ids = list(connection.execute(query).scalars())
-        return (
-            list(connection.execute(_LEND, {"ids": ids, "until": wanted.until, "owner": wanted.system})) if ids else []
-        )
+            for line in named:
+                connection.execute(_LOCK, {"line": line})
+        query = select(delivery.c.line, func.max(delivery.c.turn)).where(delivery.c.line.in_(named), _IN_LINE)
+        last = {row[0]: row[1] for row in connection.execute(query.group_by(delivery.c.line))}
+    for line in lines:
+        if line:
+            last[line] = last.get(line, 0) + 1
+        yield last[line] if line else 0
 
-    taken = [from_row(row) for row in by_lane(wanted.limit, wanted.now, take)]
-    return sorted(taken, key=lambda d: (RANK[d.lane], d.id))
 
-
-_LEND: Final = (
-    update(delivery)
-    .where(delivery.c.id.in_(bindparam("ids", expanding=True)))
-    .values(
-        epoch=delivery.c.epoch + 1,
-        attempts=delivery.c.attempts + 1,
-        due_at=bindparam("until"),
-        lease_owner=bindparam("owner"),
-    )
-    .returning(delivery)
-)
+_LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(:line, 0))")
+_IN_LINE: Final = delivery.c.line != ""
+"""What the index over lines holds."""
 
 
 # --- freezing ---------------------------------------------------------------------------------------------------------
@@ -344,6 +250,8 @@ def _moved(now: Delivery, item: Settle, after: State) -> Delivery:
         now.rule,
         now.config_version,
         now.destination,
+        now.line,
+        now.stops,
     )
 
 
@@ -431,6 +339,9 @@ def redirect(connection: Connection, delivery_id: str, targets: Sequence[Deliver
             state=State.READY.value,
             due_at=first.due_at,
             attempts=0,
+            line=first.line,
+            turn=next(_turns(connection, [first.line])),
+            stops=int(first.stops),
         )
     ).rowcount
     if done and others:
@@ -480,3 +391,27 @@ def in_state(connection: Connection, state: State, limit: int) -> list[Row[Any]]
     """Deliveries in a state, oldest due first."""
     query = select(delivery).where(delivery.c.state == state.value).order_by(delivery.c.due_at).limit(limit)
     return list(connection.execute(query))
+
+
+def pass_by(connection: Connection, ids: Sequence[str]) -> list[Row[Any]]:
+    """Let those behind failed deliveries go on; gives the deliveries that stopped a line until now."""
+    failed = [state.value for state in (State.FAILED, State.REJECTED, State.QUARANTINED)]
+    stopping = delivery.c.id.in_(ids) & (delivery.c.line != "") & (delivery.c.stops == 1)
+    changed = update(delivery).where(stopping, delivery.c.state.in_(failed)).values(stops=0)
+    return list(connection.execute(changed.returning(delivery)))
+
+
+def ahead_of(connection: Connection, item: Row[Any]) -> Row[Any] | None:
+    """The delivery that one waits for in its line, if any."""
+    if not item.line:
+        return None
+    earlier = select(delivery).where(delivery.c.line == item.line, _IN_LINE, delivery.c.turn < item.turn)
+    return connection.execute(earlier.where(text(stands())).order_by(delivery.c.turn).limit(1)).first()
+
+
+def stands(name: str = "delivery") -> str:
+    """Whether a delivery keeps those behind it waiting, as SQL."""
+    return (
+        f"({name}.state IN ('ready', 'awaiting', 'held')"
+        f" OR {name}.stops = 1 AND {name}.state IN ('failed', 'rejected', 'quarantined'))"
+    )

@@ -196,7 +196,15 @@ def referenced(connection: Connection, object_ids: Sequence[str]) -> set[str]:
     return set(connection.execute(select(payload.c.object_id).where(payload.c.object_id.in_(object_ids))).scalars())
 
 
-def forget_keys(connection: Connection, before: Micros) -> int:
-    """Delete idempotency keys older than ``before``; gives how many."""
-    connection.execute(delete(further_answer).where(further_answer.c.at < before))
-    return connection.execute(delete(idempotency).where(idempotency.c.created_at < before)).rowcount
+def forget_keys(connection: Connection, before: Micros, scopes: Mapping[str, Micros] | None = None) -> int:
+    """Delete idempotency keys older than ``before``, or than a scope's own time; gives how many."""
+    own = scopes or {}
+    others = further_answer.c.scope.not_in(list(own))
+    connection.execute(delete(further_answer).where(further_answer.c.at < before, others))
+    keys = delete(idempotency).where(idempotency.c.created_at < before, idempotency.c.scope.not_in(list(own)))
+    gone = connection.execute(keys).rowcount
+    for scope, at in own.items():
+        connection.execute(delete(further_answer).where(further_answer.c.scope == scope, further_answer.c.at < at))
+        old = delete(idempotency).where(idempotency.c.scope == scope, idempotency.c.created_at < at)
+        gone += connection.execute(old).rowcount
+    return gone

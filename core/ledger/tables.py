@@ -103,8 +103,30 @@ delivery = Table(
     Column("last_code", String(64), nullable=False),
     Column("last_reason", String(1024), nullable=False),
     Column("settled_at", BigInteger),
+    Column("line", String(64), nullable=False, server_default=""),
+    Column("turn", BigInteger, nullable=False, server_default="0"),
+    Column("stops", Integer, nullable=False, server_default="0"),
     Index("ix_delivery_due", "state", "lane", "due_at"),
     Index("ix_delivery_receiver", "receiver", "state", "lane", "due_at"),
+)
+Index(
+    "ix_delivery_line",
+    delivery.c.line,
+    delivery.c.turn,
+    sqlite_where=delivery.c.line != "",
+    postgresql_where=delivery.c.line != "",
+)
+
+pause = Table(
+    "pause",
+    metadata,
+    Column("gateway", String(64), primary_key=True),
+    Column("destination", String(255), primary_key=True),
+    Column("since", BigInteger, nullable=False),
+    Column("probe_at", BigInteger, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("code", String(64), nullable=False),
+    Column("reason", String(1024), nullable=False),
 )
 
 frozen = Table(

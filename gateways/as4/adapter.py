@@ -13,12 +13,13 @@ from pydantic import BaseModel
 from accesspoint.client import Client
 from accesspoint.server import Server, server_context
 from core import limits, log
-from core.clock import SECOND
+from core.clock import DAY, SECOND, Micros
 from core.config import EMPTY, Configuration, Problem
 from core.delivery import Delivery
 from core.errors import ConfigError
 from core.gateway import Kernel, Outcome
 from core.local import Operation, Progress
+from core.pace import Pace
 from core.parcel import Parcel
 from core.radar import Watched
 from core.schedule import RetryPlan
@@ -29,7 +30,7 @@ from gateways.as4.endpoint import Endpoint
 from gateways.as4.fetching import Fetcher
 from gateways.as4.inventory import inventory
 from gateways.as4.packing import Packer
-from gateways.as4.partners import Partners, build
+from gateways.as4.partners import Partners, build, pace_of, scope_of
 from gateways.as4.pulling import Channels, Puller
 from gateways.as4.receiving import Reception
 from gateways.as4.sending import Sender
@@ -84,6 +85,16 @@ class As4Gateway:
     ) -> Iterable[Watched]:
         """Keys, certificates and lists in use."""
         return inventory(configuration, settings, identity)
+
+    @classmethod
+    def pace(cls, configuration: Configuration, destination: str, integration: str) -> Pace:
+        """What the partner's file says of pace and order."""
+        return pace_of(configuration, destination, integration)
+
+    @classmethod
+    def windows(cls, configuration: Configuration) -> Mapping[str, Micros]:
+        """How long each partner's messages are known again."""
+        return {scope_of(p.id): p.duplicate_window * DAY for p in configuration.all("as4.partner").values()}
 
     def configure(self, configuration: Configuration) -> None:
         """Make all partners anew; the old ones stay in force when one cannot be made."""

@@ -13,10 +13,11 @@ from accesspoint.profiles import Profile
 from accesspoint.pull import serves
 from accesspoint.wss import check_strength, methods_of
 from accesspoint.xmlenc import way_to
+from core.clock import DAY
 from core.config import Configuration, Problem, certificates_in
 from core.revocation import issuer_of, list_urls, responder_urls
 from core.trust import lists_in
-from gateways.as4.partners import agreed_profile
+from gateways.as4.partners import agreed_profile, plan_of
 from gateways.as4.settings import Channel, Partner, PartyIdentifier, demand_type
 
 _REMEDIES: Final = {
@@ -81,6 +82,7 @@ def check(configuration: Configuration) -> Iterable[Problem]:
         yield from _references(configuration, partner)
         yield from _certificates(configuration, partner)
         yield from _revocation(configuration, partner)
+        yield from _window(partner)
     known = ", ".join(sorted(configuration.all("as4.partner"))) or "there are none"
     for route in configuration.all("route").values():
         for index, target in enumerate(route.to):
@@ -159,6 +161,18 @@ def _revocation(configuration: Configuration, partner: Partner) -> Iterable[Prob
         ):
             cause = "names no list and no responder: nothing could be fetched"
             yield Problem("as4.partner", partner.id, where, cause, "give revocation_urls, or lists as files")
+
+
+def _window(partner: Partner) -> Iterable[Problem]:
+    """A message that is repeated after it was forgotten would be delivered twice; both sides are held to the same plan."""
+    plan = plan_of(partner)
+    span = plan.times(0)[-1] + plan.wait(plan.attempts)
+    days = -(-span * 11 // (10 * DAY))  # waits are displaced by up to a tenth
+    if partner.duplicate_window < days:
+        cause = f"is {partner.duplicate_window}, shorter than the {days} days that the retry plan takes"
+        yield Problem(
+            "as4.partner", partner.id, "duplicate_window", cause, f"say at least {days}, or retry for less long"
+        )
 
 
 def _unfit(where: str, certificate: x509.Certificate, profile: Profile) -> str:

@@ -19,7 +19,7 @@ from cryptography import x509
 
 from accesspoint import ebms, names
 from accesspoint.client import client_context
-from accesspoint.errors import FAILED_AUTHENTICATION, EbmsError
+from accesspoint.errors import FAILED_AUTHENTICATION, MISSING_RECEIPT, EbmsError
 from accesspoint.pmode import PMode
 from accesspoint.profiles import ALGORITHMS, PROFILES, Profile
 from accesspoint.pull import serves
@@ -27,10 +27,11 @@ from accesspoint.tokens import KeyReference, candidates
 from accesspoint.wss import SigningKey, methods_of, sign
 from accesspoint.wss import Trust as BelievedFor
 from accesspoint.xmlenc import DecryptionKey, way_to
-from core.clock import HOUR, MINUTE, Clock, Micros
+from core.clock import HOUR, MINUTE, SECOND, Clock, Micros
 from core.config import Configuration, certificates_in
 from core.delivery import Delivery
 from core.errors import ConfigError
+from core.pace import Pace
 from core.revocation import Evidence, Window, issuer_of, list_urls
 from core.schedule import RetryPlan
 from core.trust import Identity, Trust, Untrusted, check_dates, check_usage, common_name, lists_in
@@ -280,7 +281,7 @@ def _neighbour(
         tuple(pmode for pmode, _ in made.values()),
         {name: exchange for name, (_, exchange) in made.items()},
         _tls(partner, configuration, identity),
-        RetryPlan(partner.retry.attempts, int(partner.retry.first_wait * 1e6), int(partner.retry.longest_wait * 1e6)),
+        plan_of(partner),
     )
 
 
@@ -298,6 +299,38 @@ def _check_own_keys(partner: Partner, party: Party, signing: Identity, decryptio
             cause = f"no key for {short}, which {partner.profile} of as4.partner {partner.id} demands"
             remedy = "let another as4.party, with keys of that kind, speak with this partner"
             raise ConfigError(f"as4.party {party.id}", field_, cause, remedy)
+
+
+def plan_of(partner: Partner) -> RetryPlan:
+    """The partner's retry plan in the kernel's units."""
+    retry = partner.retry
+    return RetryPlan(retry.attempts, int(retry.first_wait * SECOND), int(retry.longest_wait * SECOND))
+
+
+def scope_of(partner: str) -> str:
+    """Under which scope the kernel remembers a partner's messages."""
+    return f"as4:{partner}"
+
+
+def pace_of(configuration: Configuration, destination: str, integration: str) -> Pace:
+    """What a partner's file says of pace and order; for a partner that is not there, what the kernel does by itself."""
+    partner: Partner | None = configuration.all("as4.partner").get(destination)
+    if partner is None:
+        return Pace(no_receipt=MISSING_RECEIPT.code)
+    sending = (e for e in partner.exchanges if e.integration == integration and _pushes(e))
+    exchange = next(sending, None)
+    return Pace(
+        partner.at_once,
+        partner.pause_after,
+        partner.waiting,
+        exchange is not None and exchange.ordered,
+        exchange is not None and exchange.on_failure == "stop",
+        MISSING_RECEIPT.code,
+    )
+
+
+def _pushes(exchange: Exchange) -> bool:
+    return exchange.pull is None and exchange.direction != "receive"
 
 
 def _pmodes(

@@ -36,7 +36,7 @@ from core.gateway import Kernel, Sink, Staging
 from core.parcel import Item, Judgement, Key, Parcel, Payload
 from gateways.as4.callbacks import Callbacks
 from gateways.as4.mapping import description, facts, media_type, payload_name
-from gateways.as4.partners import Neighbour, Partners
+from gateways.as4.partners import Neighbour, Partners, scope_of
 from gateways.as4.speaking import Speaker
 from gateways.as4.workers import Workers
 
@@ -273,7 +273,7 @@ class _Message:
             self._staging.wrapped_key,
             self._configuration.number,
         )
-        key = Key(f"as4:{neighbour.partner.id}", said.message.message_id)
+        key = Key(scope_of(neighbour.partner.id), said.message.message_id)
         answer = _mark(said.references, neighbour.signing.certificate) + receipt
         return Item(parcel, key, said.fingerprint(), answer, dict(facts(said, self._peer)))
 

@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from accesspoint.client import Client, Response, Unreachable
@@ -31,6 +32,10 @@ from gateways.as4.packing import Packed, Packer, Wire
 from gateways.as4.partners import Neighbour, Partners, signer
 from gateways.as4.workers import Workers
 
+_ANSWERED: Final = frozenset({"answer"})
+"""Where no answer could be used, and yet they were there."""
+_SERVER_FAILS: Final = 500
+"""From this status on, an answer without a signal says that their server fails whatever it is sent."""
 _HAVE_IT: Final = "they answer that they have this message already, which their agreement says counts as a receipt"
 
 
@@ -105,8 +110,8 @@ class Sender:
                     raise
                 response = await self._once(parcel, neighbour, packed.wire)  # a kept connection the peer had closed
         except Unreachable as error:
-            reason = f"{neighbour.partner.url}: {error.detail}"
-            return Outcome(code=error.word, reason=reason, spent=packed.frozen.objects), False
+            reason, away = f"{neighbour.partner.url}: {error.detail}", error.word not in _ANSWERED
+            return Outcome(code=error.word, reason=reason, reached=not away, spent=packed.frozen.objects), False
         failpoint.reach("after-answer")
         return await self._workers.small(self._judge, neighbour, pmode, packed, response)
 
@@ -138,10 +143,12 @@ class Sender:
             if counts and packed.again and not wire.doubted and is_duplicate(error):
                 receipt = receipt_of(name, message_id, response.body, now)
                 return Outcome(receipt=receipt, note={"cause": _HAVE_IT}, spent=spent), False
-            outcome = refusal_of(error, wait, spent)
+            outcome = replace(refusal_of(error, wait, spent), reached=True)
             return outcome, counts and not outcome.refused and not says_already(error)
         except (EbmsError, SoapFault) as error:
-            return Outcome(code=code_of(error), reason=reason_of(error), retry_after=wait, spent=spent), False
+            broken = isinstance(error, EbmsError) and response.status >= _SERVER_FAILS
+            said = Outcome(code=code_of(error), reason=reason_of(error), retry_after=wait, spent=spent)
+            return replace(said, reached=not broken), False
         receipt = receipt_of(name, message_id, proof.raw, now)
         return Outcome(receipt=receipt, note={"receipt": proof.message_id}, spent=spent), False
 

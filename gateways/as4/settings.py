@@ -19,7 +19,7 @@ from accesspoint.names import DEFAULT_MPC
 from accesspoint.profiles import ALGORITHMS, PROFILES
 from accesspoint.tls import SUITES
 from core import limits
-from core.clock import HOUR
+from core.clock import DAY, HOUR
 from gateways.as4.hosts import Hosts
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
@@ -136,6 +136,11 @@ class Exchange(_Document):
     """What both sides call this P-Mode in ``AgreementRef/@pmode``; it is neither sent nor demanded when left out."""
     type: Value | None = None
     """The description's ``type`` of what arrives; the integration's first type when left out."""
+    ordered: bool = False
+    """Whether messages of one conversation are sent one after the other, as they were accepted; those without a correlation id
+    are one conversation. It costs speed: the next leaves when the receipt of the one before is there."""
+    on_failure: Literal["stop", "skip"] = "stop"
+    """Where ``ordered``: whether a message that fails stops those behind it until a person says ``stafet resend`` or ``skip``."""
 
 
 class FourCorner(_Document):
@@ -221,6 +226,14 @@ class Partner(_Document):
     our_role: Value | None = None
     their_role: Value | None = None
     retry: RetryPlan = RetryPlan()
+    at_once: Annotated[int, Field(ge=1, le=1024)] = limits.AT_ONCE
+    """Messages one node has under way to them at the same time."""
+    pause_after: Annotated[int, Field(ge=0, le=1000)] = limits.PAUSE_AFTER
+    """Attempts in a row that do not reach them before sending is paused; 0 means never."""
+    waiting: Annotated[int, Field(ge=1)] = limits.WAITING_FOR_ONE
+    """Open deliveries to them at which senders are told to come back later."""
+    duplicate_window: Annotated[int, Field(ge=1, le=3650)] = limits.KEY_WINDOW // DAY
+    """Days for which a message of theirs is known again: longer than they may repeat it."""
     compress: bool = True
     max_payloads: Annotated[int, Field(ge=1, le=limits.PAYLOADS_PER_PARCEL)] = 28
     """A signature has two references beside the payloads, and many peers allow thirty."""
@@ -255,6 +268,8 @@ class Partner(_Document):
                 )
             if exchange.pull is not None and exchange.pull.mpc == DEFAULT_MPC:
                 raise ValueError("the default MPC is everybody's: a channel to pull from needs a name of its own")
+            if exchange.ordered and (exchange.pull is not None or exchange.direction == "receive"):
+                raise ValueError("ordered is for what is pushed to them: who pulls or sends decides the order")
         if not self.untyped_names:
             for name in (self.party_id, self.agreement, *(exchange.service for exchange in self.exchanges)):
                 if name is not None:

@@ -20,7 +20,7 @@ from core.delivery import Frozen, State
 from core.errors import Fatal, PayloadError, UsageError
 from core.keys import create_kek
 from core.ledger import parcels
-from core.ledger.deliveries import Claim
+from core.ledger.claiming import Claim
 from core.ledger.tables import delivery, metadata
 from core.parcel import Judgement
 from core.settings import NodeSettings

@@ -24,6 +24,7 @@ from core.kernel import check_allowed, decide, deliveries_for, refusal_id
 from core.keys import unseal
 from core.ledger import parcels
 from core.ledger.tables import further_answer, idempotency, parcel
+from core.pace import Pace
 from core.parcel import Judgement, Key, new_id
 from core.system import RESIDUAL
 from tests.core.making import NOW, a_parcel, a_payload
@@ -186,6 +187,11 @@ async def test_a_further_answer_is_kept_beside_the_first(site: Site):
 # --- what may come in -------------------------------------------------------------------------------------------------
 
 
+def unhurried(gateway: str, destination: str, integration: str) -> Pace:
+    """Nothing is agreed."""
+    return Pace()
+
+
 def under(**changes: Any) -> Configuration:
     """A configuration with one integration and one agreement, some things changed."""
     agreement = {"id": "sends", "integration": "letters", "system": SENDER, "may": "send"} | changes
@@ -292,8 +298,8 @@ def test_a_delivery_is_born_under_a_lease_only_when_its_attempt_is_claimed_with_
     """Claimed: first attempt, first epoch, due when the lease ends. Not claimed: due now."""
     one = site.make()
     decision = decide(site.runtime.configuration, one, NOW)
-    (plain,) = deliveries_for(one, decision, 7, NOW)
-    (claimed,) = deliveries_for(one, decision, 7, NOW, leased_until=NOW + 5)
+    (plain,) = deliveries_for(one, decision, 7, NOW, unhurried)
+    (claimed,) = deliveries_for(one, decision, 7, NOW, unhurried, leased_until=NOW + 5)
     assert (plain.due_at, plain.epoch, plain.attempts, plain.config_version) == (NOW, 0, 0, 7)
     assert (claimed.due_at, claimed.epoch, claimed.attempts, claimed.config_version) == (NOW + 5, 1, 1, 7)
 

@@ -17,7 +17,8 @@ from core.gateway import Kernel, Lease, Outcome
 from core.kernel import NodeKernel
 from core.ledger import deliveries as queue
 from core.ledger import parcels
-from core.ledger.deliveries import Claim, of_outcome
+from core.ledger.claiming import Claim
+from core.ledger.deliveries import of_outcome
 from core.parcel import Judgement, Key, Parcel
 from core.receipt import Level, Receipt, Verdict
 from tests.core.making import NOW

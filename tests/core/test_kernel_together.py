@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 import pytest
 
 from core import limits
 from core.delivery import Delivery
 from core.errors import NotAllowed
+from core.pace import Where
 from core.parcel import Judgement, Key, Parcel
 from tests.core.making import NOW
 from tests.core.nodes import SENDER, Gate, Site
@@ -66,14 +68,18 @@ class Room:
         self.kept = 0
         self.begun: list[Delivery] = []
 
-    def take(self) -> bool:
+    def take(self, where: Where) -> bool:
         """There is always room."""
         self.kept += 1
         return True
 
-    def give_back(self) -> None:
+    def give_back(self, where: Where) -> None:
         """One room less is needed."""
+        assert where == ("paper", "egedal")
         self.kept -= 1
+
+    def expect(self, wheres: Sequence[Where]) -> None:
+        """Somebody may look."""
 
     def start(self, delivery: Delivery, parcel: Parcel) -> None:
         """An attempt."""

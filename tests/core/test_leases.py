@@ -18,7 +18,8 @@ from core.commands import Settlement
 from core.delivery import Delivery, Event, State
 from core.errors import Overloaded
 from core.gateway import Outcome
-from core.ledger.deliveries import Claim, Settle
+from core.ledger.claiming import Claim
+from core.ledger.deliveries import Settle
 from core.ledger.tables import delivery as delivery_table
 from core.parcel import Parcel
 from core.writer import Kind

@@ -58,7 +58,18 @@ def test_days_left_are_shown_of_what_is_in_use_alone():
     assert 'stafet_certificate_expiry_days{name="signing-2028",owner="own",use="signing"} -1.0' in text
 
 
+def test_a_destination_that_is_gone_is_shown_no_more():
+    """What waits and what is paused is what the last look found."""
+    metrics = Metrics()
+    metrics.show_destinations({("paper", "egedal"): 7, ("paper", "skovby"): 1}, [("paper", "egedal")])
+    metrics.show_destinations({("paper", "skovby"): 2}, [("paper", "skovby")])
+    text = metrics.text().decode()
+    assert 'stafet_deliveries_waiting{destination="skovby",gateway="paper"} 2.0' in text
+    assert 'stafet_destination_paused{destination="skovby",gateway="paper"} 1.0' in text
+    assert "egedal" not in text
+
+
 def test_no_label_can_hold_who_or_what_a_parcel_is_about():
     """Labels are few and bounded: none is a parcel's id, a subject or an address; names are those of keys and files."""
     labels = {label for m in vars(Metrics()).values() for label in getattr(m, "_labelnames", ())}
-    assert labels == {"gateway", "judgement", "result", "state", "code", "owner", "use", "name"}
+    assert labels == {"gateway", "judgement", "result", "state", "code", "owner", "use", "name", "destination"}

@@ -22,7 +22,8 @@ from core.errors import ConfigError, DurabilityLost, Fatal, Overloaded, UsageErr
 from core.gateway import Outcome
 from core.ledger import deliveries as queue
 from core.ledger.alarms import open_alarms
-from core.ledger.deliveries import Claim, of_receipt
+from core.ledger.claiming import Claim
+from core.ledger.deliveries import of_receipt
 from core.ledger.engine import NodeLock
 from core.ledger.versions import Version
 from core.local import ask

@@ -183,8 +183,9 @@ def test_a_writer_that_dies_is_told_to_the_node(tmp_path: Path):
 def test_nobody_dispatches_until_somebody_does(tmp_path: Path):
     """A command without a node leaves what it accepts to the queue."""
     runtime = open_runtime(make_settings(tmp_path / "home"))
-    assert runtime.at_once.take() is False
-    runtime.at_once.give_back()
+    assert runtime.at_once.take(("paper", "egedal")) is False
+    runtime.at_once.give_back(("paper", "egedal"))
+    runtime.at_once.expect([("paper", "egedal")])
     runtime.close()
 
 

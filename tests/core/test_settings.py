@@ -52,6 +52,7 @@ def test_an_empty_file_is_a_node_that_listens_nowhere(home: Path):
             "log": {"level": "info", "style": "auto"},
             "free_space_reserve": limits.FREE_SPACE_RESERVE,
             "in_flight": limits.IN_FLIGHT,
+            "waiting_in_all": limits.WAITING_IN_ALL,
         }
         assert found.database_url == f"sqlite:///{home}/data/ledger.db"
 

@@ -10,8 +10,9 @@ from core.clock import SECOND
 from core.delivery import Delivery, Event, Frozen, State
 from core.errors import Conflict
 from core.gateway import Outcome
-from core.ledger import deliveries
-from core.ledger.deliveries import Claim, Claimed, PullClaim, Renew, Settle, Settled
+from core.ledger import claiming, deliveries
+from core.ledger.claiming import Claim, Claimed, PullClaim
+from core.ledger.deliveries import Renew, Settle, Settled
 from core.ledger.engine import open_engine, upgrade
 from core.ledger.tables import delivery, node, receipt
 from core.receipt import Level, Receipt, Verdict
@@ -29,7 +30,7 @@ def store(engine: Engine, *items: Delivery) -> None:
 def claim(engine: Engine, limit: int = 10, now: int = NOW, owner: str = "node-a") -> Claimed:
     """Claim in a transaction of its own."""
     with engine.begin() as connection:
-        return deliveries.claim(connection, Claim(limit, owner, now, now + limits.LEASE))
+        return claiming.claim(connection, Claim(limit, owner, now, now + limits.LEASE))
 
 
 def settle(engine: Engine, *items: Settle) -> list[Settled | None]:
@@ -125,8 +126,8 @@ def test_two_nodes_claiming_at_once_never_share_a_delivery(postgresql_url: str):
     upgrade(engine)
     store(engine, *(a_delivery() for _ in range(10)))
     with engine.begin() as one, engine.begin() as two:
-        first = deliveries.claim(one, Claim(6, "node-a", NOW, LATER))
-        second = deliveries.claim(two, Claim(6, "node-b", NOW, LATER))
+        first = claiming.claim(one, Claim(6, "node-a", NOW, LATER))
+        second = claiming.claim(two, Claim(6, "node-b", NOW, LATER))
     ids = [d.id for d in (*first.deliveries, *second.deliveries)]
     assert len(ids) == len(set(ids)) == 10
     engine.dispose()
@@ -182,7 +183,7 @@ def test_a_lease_is_renewed_only_under_its_epoch(engine: Engine):
 def pull(engine: Engine, limit: int = 10, now: int = NOW, system: str = "egedal-journal") -> list[Delivery]:
     """Pull in a transaction of its own."""
     with engine.begin() as connection:
-        return deliveries.claim_pull(connection, PullClaim(system, limit, now, now + limits.LEASE))
+        return claiming.claim_pull(connection, PullClaim(system, limit, now, now + limits.LEASE))
 
 
 def test_a_pulling_system_gets_its_own_under_the_same_lease(engine: Engine):

@@ -158,7 +158,7 @@ async def test_a_receipt_that_comes_after_all_was_given_up_still_counts(estate: 
     async with called_back(estate, attempts=1, first_wait=0.2, longest_wait=0.2) as hospital:
         parcel = await handed_over(hospital.node, SMALL)
         delivery = await in_state(hospital.node, parcel, "failed")
-        assert delivery.last_code == "no-receipt"
+        assert delivery.last_code == "EBMS:0301"
         assert open_alarms(hospital.node.runtime) == [("failed", parcel)]
         await hospital.say(hospital.peer.receipt(hospital.requests[0]))
         await in_state(hospital.node, parcel, "delivered")
