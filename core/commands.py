@@ -166,7 +166,7 @@ _WORDS: Final = {
     State.REJECTED: "was refused by the receiver",
     State.QUARANTINED: "was set aside",
 }
-_CUT: Final = 900
+_CUT: Final = 600
 """A far side's long words leave room for ours."""
 
 
