@@ -22,6 +22,23 @@ def test_a_code_is_the_kernels_or_a_gateways():
     assert explain.code("X-2", lambda code: "") == ""
 
 
+def test_why_nothing_is_attempted_is_said_with_times():
+    """Since when, for what reason, and when it is asked again."""
+    said = explain.not_attempted(1_700_000_000_000_000, 1_700_000_010_000_000, "connect", "nobody listens")
+    assert said == (
+        "not attempted: the destination has not answered since 2023-11-14 23:13:20.000 (connect nobody listens);"
+        " next probe 2023-11-14 23:13:30.000, and this costs nothing of its retry plan"
+    )
+
+
+def test_what_stands_in_line_names_what_comes_first():
+    """With something to do when that one has failed."""
+    assert explain.behind("p1", "ready", stopped=False) == (
+        "not attempted: order is agreed, and parcel p1 comes first; that is ready"
+    )
+    assert explain.behind("p1", "failed", stopped=True).endswith("`stafet resend p1`, or `stafet skip p1`")
+
+
 @pytest.mark.parametrize(
     ("name", "facts", "said"),
     [

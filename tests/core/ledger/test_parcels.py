@@ -152,6 +152,21 @@ def test_further_answers_are_kept_and_forgotten_with_their_key(engine: Engine):
         assert connection.execute(select(func.count()).select_from(parcels.further_answer)).scalar_one() == 0
 
 
+def test_a_scope_may_remember_longer_or_shorter(engine: Engine):
+    """Its keys and further answers go by its own time, and nobody else's by it."""
+    names = {"paper/a": NOW + 1, "paper/b": NOW - 1}
+    for scope in (*names, "paper/c"):
+        accept(engine, an_accept("k", scope=scope))
+    with engine.begin() as connection:
+        parcels.add_answers(connection, [(Key(scope, "k"), b"again", NOW) for scope in (*names, "paper/c")])
+        assert parcels.forget_keys(connection, NOW - 5, names) == 1
+        known = {scope: parcels.recall(connection, Key(scope, "k")) is not None for scope in (*names, "paper/c")}
+        assert known == {"paper/a": False, "paper/b": True, "paper/c": True}
+        assert parcels.forget_keys(connection, NOW + 5, names) == 1
+        left = connection.execute(select(parcels.further_answer.c.scope)).scalars().all()
+        assert left == ["paper/b"]
+
+
 def test_loading_what_is_not_there_says_so(engine: Engine):
     """`load` names the parcel it does not have; `load_many` leaves it out."""
     with engine.connect() as connection:

@@ -60,6 +60,18 @@ def test_what_the_estate_is_made_with_fits(estate: Estate):
         assert set(loaded.all("as4.partner")) == {estate.other(one).name}
 
 
+def test_a_message_must_be_known_as_long_as_it_may_be_repeated(estate: Estate):
+    """Else one that comes again after it was forgotten is delivered twice; the days that are needed are said."""
+    day = 86_400
+    edit(_home(estate), "as4.yaml", "as4.partner", duplicate_window=6)
+    assert list(checks.check(configuration(_home(estate)))) == []
+    retry = {"attempts": 6, "first_wait": day, "longest_wait": day}
+    edit(_home(estate), "as4.yaml", "as4.partner", retry=retry)
+    _one(_home(estate), "duplicate_window: is 6, shorter than the 7 days that the retry plan takes", "say at least 7")
+    edit(_home(estate), "as4.yaml", "as4.partner", duplicate_window=7)
+    assert list(checks.check(configuration(_home(estate)))) == []
+
+
 @pytest.mark.parametrize(
     ("field", "cause", "known"),
     [

@@ -16,13 +16,36 @@ from conformance.pki import Kind, Use, write
 from core.clock import FrozenClock
 from core.delivery import Delivery, State
 from core.errors import ConfigError, Fatal
+from core.pace import Pace
 from core.schedule import RetryPlan
-from gateways.as4.partners import build, signer, typed
+from gateways.as4.partners import build, pace_of, scope_of, signer, typed
 from gateways.as4.settings import PartyIdentifier
 from tests.gateways.as4.making import authority, configuration, edit
 from tests.gateways.as4.neighbours import anchored, built, certificate_file, edit_partner, hospital, identities
 
 # --- P-Modes ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_agreed_about_pace_is_the_partner_files(estate: Estate):
+    """Order is an exchange's own, and only for what we push; a partner that is not there goes at the kernel's pace."""
+    home = estate.municipality.home
+
+    def exchange(action: str, **fields: object) -> dict[str, object]:
+        service = {"value": SERVICE, "type": SERVICE_TYPE}
+        return {"integration": FILES, "service": service, "action": action, **fields}
+
+    exchanges = [
+        exchange("a", direction="receive"),
+        exchange("b", direction="send", ordered=True, on_failure="skip"),
+        exchange("c", integration=INTEGRATION),
+    ]
+    edit_partner(estate, at_once=2, pause_after=0, waiting=5, exchanges=exchanges)
+    made = configuration(home)
+    assert pace_of(made, "hospital", FILES) == Pace(2, 0, 5, True, False, "EBMS:0301")
+    assert pace_of(made, "hospital", INTEGRATION) == Pace(2, 0, 5, False, True, "EBMS:0301")
+    assert pace_of(made, "hospital", "") == Pace(2, 0, 5, False, False, "EBMS:0301")
+    assert pace_of(made, "nobody", FILES) == Pace(no_receipt="EBMS:0301")
+    assert scope_of("hospital") == "as4:hospital"
 
 
 @pytest.mark.requirement("R83", "R85")

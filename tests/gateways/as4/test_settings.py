@@ -60,6 +60,28 @@ def test_a_partner_cannot_be_written_without_certificates():
         assert _words(Partner, {**PARTNER, switch: False}) == (switch, "Extra inputs are not permitted")
 
 
+def test_order_is_for_what_is_pushed():
+    """Who pulls, or sends to us, decides the order: an agreement about it would not be kept."""
+    exchange = {**PARTNER["exchanges"][0], "ordered": True}
+    assert Partner.model_validate({**PARTNER, "exchanges": [exchange]}).exchanges[0].on_failure == "stop"
+    pulled = {"direction": "send", "pull": {"mpc": "urn:demo:channel"}}
+    for change in ({"direction": "receive"}, pulled):
+        field, words = _words(Partner, {**PARTNER, "exchanges": [{**exchange, **change}]})
+        assert (field, "ordered is for what is pushed" in words) == ("", True)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("at_once", 0), ("at_once", 1025), ("pause_after", -1), ("waiting", 0), ("duplicate_window", 0)],
+)
+def test_a_pace_that_would_never_send_is_refused(field: str, value: int):
+    """The field is named; the defaults are the kernel's."""
+    assert _words(Partner, {**PARTNER, field: value})[0] == field
+    made = Partner.model_validate(PARTNER)
+    assert (made.at_once, made.pause_after) == (limits.AT_ONCE, limits.PAUSE_AFTER)
+    assert (made.waiting, made.duplicate_window) == (limits.WAITING_FOR_ONE, 90)
+
+
 def test_pinned_certificates_and_anchors_exclude_each_other():
     """One of them says whom to believe, and anchors alone would believe everybody under them."""
     both = {**PARTNER, "anchors": ["certificates/ca.pem"], "signing_subject": "Demo Hospital"}
