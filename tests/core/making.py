@@ -8,6 +8,7 @@ from typing import Any
 from core.delivery import Delivery, State
 from core.description import Description
 from core.ledger.parcels import Accept
+from core.pace import Pace
 from core.parcel import Item, Key, Parcel, Payload, new_id
 
 NOW = 1_772_366_400_000_000
@@ -59,3 +60,8 @@ def an_accept(key: str | None = None, fingerprint: bytes = b"f", answer: bytes =
     scope = changes.pop("scope", "paper/birkelund-post")
     item = Item(parcel, Key(scope, key) if key is not None else None, fingerprint, answer)
     return Accept(item, deliveries, "paper", **changes)
+
+
+def unhurried(gateway: str, destination: str, integration: str) -> Pace:
+    """Nothing is agreed."""
+    return Pace()

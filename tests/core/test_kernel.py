@@ -24,10 +24,9 @@ from core.kernel import check_allowed, decide, deliveries_for, refusal_id
 from core.keys import unseal
 from core.ledger import parcels
 from core.ledger.tables import further_answer, idempotency, parcel
-from core.pace import Pace
 from core.parcel import Judgement, Key, new_id
 from core.system import RESIDUAL
-from tests.core.making import NOW, a_parcel, a_payload
+from tests.core.making import NOW, a_parcel, a_payload, unhurried
 from tests.core.nodes import ARCHIVE, JOURNAL, LARGE, SENDER, Gate, Site, make_settings
 
 
@@ -185,11 +184,6 @@ async def test_a_further_answer_is_kept_beside_the_first(site: Site):
 
 
 # --- what may come in -------------------------------------------------------------------------------------------------
-
-
-def unhurried(gateway: str, destination: str, integration: str) -> Pace:
-    """Nothing is agreed."""
-    return Pace()
 
 
 def under(**changes: Any) -> Configuration:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -126,3 +128,34 @@ def test_two_commands_at_once_do_not_both_write(applied: Call, note: Path, home:
     finally:
         lock.release()
     assert (result.code, "another process is this node" in result.err) == (5, True)
+
+
+def test_what_is_paused_is_shown_with_its_next_probe(applied: Call, home: Path):
+    """Since when, why and when it is asked again."""
+    assert "has not answered" not in applied("status").out
+    (home / "data").mkdir(exist_ok=True)
+    with closing(sqlite3.connect(home / "data" / "ledger.db")) as connection, connection:
+        row = ("as4", "egedal", 1_700_000_000_000_000, 1_700_000_010_000_000, 3, "connect", "nobody listens")
+        connection.execute("INSERT INTO pause VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+    said = applied("status").out
+    words = "as4 egedal has not answered since 2023-11-14 23:13:20.000 (connect); next probe 2023-11-14 23:13:30.000"
+    assert words in " ".join(said.split())
+    (paused,) = json.loads(applied("status", "--json").out)["paused"]
+    assert (paused["destination"], paused["next"], paused["reason"]) == ("egedal", row[3], "nobody listens")
+
+
+def test_a_failed_one_is_skipped_so_that_its_line_goes_on(applied: Call, note: Path, home: Path):
+    """By a person, with a reason; what keeps nobody waiting cannot be skipped."""
+    sent = json.loads(applied("send", str(note), *SEND, "--json").out)["parcel"]
+    nothing = applied("skip", sent)
+    assert (nothing.code, "keeps others waiting" in nothing.err) == (2, True)
+    with closing(sqlite3.connect(home / "data" / "ledger.db")) as connection, connection:
+        connection.execute("UPDATE delivery SET state = 'failed', line = 'a', turn = 1, stops = 1, gateway = 'as4'")
+    later = json.loads(applied("send", str(note), *SEND, "--json").out)["parcel"]
+    with closing(sqlite3.connect(home / "data" / "ledger.db")) as connection, connection:
+        connection.execute("UPDATE delivery SET line = 'a', turn = 2, gateway = 'as4' WHERE parcel_id = ?", (later,))
+    said = " ".join(applied("explain", later).out.split())
+    assert f"parcel {sent} comes first; that is failed. What to do: `stafet resend {sent}`, or `stafet skip" in said
+    assert "to receiver is failed and passed by" in " ".join(applied("skip", sent, "--why", "agreed").out.split())
+    assert "comes first" not in applied("explain", later).out
+    assert "passed by" in applied("trace", sent).out
