@@ -65,7 +65,7 @@ PAUSE_AFTER: Final = 5
 #: First pause of a destination that cannot be reached; each is twice the one before, up to `PAUSE_CEILING`.
 PAUSE_FIRST: Final = 10 * SECOND
 #: Longest pause of a destination: how late at most it is noticed that a neighbour is back.
-PAUSE_CEILING: Final = 5 * MINUTE
+PAUSE_CEILING: Final = MINUTE
 #: How long the attempt that asks whether a destination is back may take before another node asks as well.
 PROBE: Final = 2 * MINUTE
 #: Open deliveries to one destination at which more are refused: a neighbour that stays away must not fill the ledger.

@@ -34,8 +34,8 @@ def test_what_a_gateway_does_not_say_is_safe():
 
 
 def test_pauses_double_up_to_a_ceiling():
-    """Ten seconds, twenty, forty; never above five minutes, whatever the number."""
-    assert [pause_length(n) // SECOND for n in (1, 2, 3, 4, 5, 6, 7)] == [10, 20, 40, 80, 160, 300, 300]
+    """Ten seconds, twenty, forty; never above one minute, whatever the number."""
+    assert [pause_length(n) // SECOND for n in (1, 2, 3, 4, 5)] == [10, 20, 40, 60, 60]
     assert pause_length(10_000) == limits.PAUSE_CEILING
 
 
