@@ -145,7 +145,10 @@ class _Children:
             yield self._items[self._at - 1]
 
     def maybe(self, local: str) -> Element | None:
-        return next(self.many(local), None)
+        if self._at < len(self._items) and self._items[self._at].tag == _e(local):
+            self._at += 1
+            return self._items[self._at - 1]
+        return None
 
     def one(self, local: str) -> Element:
         found = self.maybe(local)

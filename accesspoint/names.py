@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final
 
 # --- XML namespaces
@@ -83,6 +84,7 @@ THUMBPRINT_SHA1: Final = SOAP_SECURITY_11 + "#ThumbprintSHA1"
 ENCRYPTED_KEY_TOKEN: Final = SOAP_SECURITY_11 + "#EncryptedKey"
 
 
+@cache
 def tag(namespace: str, local: str) -> str:
     """``{namespace}local``, the way lxml names elements."""
     return f"{{{namespace}}}{local}"

@@ -93,6 +93,12 @@ def der(certificate: x509.Certificate) -> bytes:
 
 
 @lru_cache(maxsize=1024)
+def fingerprint(certificate: x509.Certificate) -> bytes:
+    """SHA-256 of a certificate's DER octets, cached."""
+    return hashlib.sha256(der(certificate)).digest()
+
+
+@lru_cache(maxsize=1024)
 def subject_key_identifier(certificate: x509.Certificate) -> bytes:
     """Extension 2.5.29.14, or SHA-1 over the public key bits where it is missing, as the Java stacks do."""
     try:

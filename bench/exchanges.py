@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from conformance.estate import TYPE, Estate, Organisation
-from core import log
+from core import log, process
 from core.delivery import State
 from core.description import Description
 from core.kernel import NodeKernel
@@ -153,6 +153,7 @@ async def _main(home: Path, seconds: float) -> None:
     node = Node(load_settings(home))
     running = asyncio.create_task(node.run())
     await node.ready.wait()
+    process.settle_memory()
     driver = Driver(node)
     await driver.drive(1.5)
     print("warm", flush=True)
@@ -182,7 +183,4 @@ if __name__ == "__main__":
     parser.add_argument("seconds", type=float)
     options = parser.parse_args()
     log.configure("warning", "json")
-    import uvloop
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_main(options.home, options.seconds))
+    process.run(_main(options.home, options.seconds))

@@ -300,7 +300,7 @@ class Dispatcher:
         self._runtime.metrics.attempts.labels(delivery.gateway, settle.event.value).inc()
         if settle.due_at is not None:
             self._loop.call_later(max(0.0, (settle.due_at - now) / SECOND), self.wake)
-        future = self._runtime.writer.submit(commands.SETTLE, Settlement(settle, outcome.note))
+        future = self._runtime.writer.post(self._loop, commands.SETTLE, Settlement(settle, outcome.note))
         future.add_done_callback(lambda done: self._settled(done, outcome))
 
     def _settled(self, done: Future[Any], outcome: Outcome) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import stat
-from functools import lru_cache
+from collections import OrderedDict
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +27,8 @@ from core.errors import Fatal, PayloadError
 
 KEY: Final = 32
 NONCE: Final = 12
+_KNOWN: Final = 4096
+"""Data keys kept unwrapped, the youngest."""
 
 
 class KeyRing:
@@ -45,18 +47,30 @@ class KeyRing:
         if not self._keys:
             raise Fatal(f"{folder}: no key-encryption key; run `stafet keys new`")
         self.current = max(self._keys)
-        self._unwrap = lru_cache(maxsize=4096)(self._unwrap_now)
+        self._known: OrderedDict[tuple[bytes, str], bytes] = OrderedDict()
 
     def new(self) -> tuple[bytes, bytes, str]:
         """A fresh data key: (plain, wrapped, id of the wrapping key)."""
         key = os.urandom(KEY)
-        return key, aes_key_wrap(self._keys[self.current], key), self.current
+        wrapped = aes_key_wrap(self._keys[self.current], key)
+        self._remember(key, wrapped, self.current)
+        return key, wrapped, self.current
 
     def unwrap(self, wrapped: bytes, key_id: str) -> bytes:
         """A data key. Raises `PayloadError` when its wrapping key is not here or does not fit."""
-        return self._unwrap(wrapped, key_id)
+        found = self._known.get((wrapped, key_id))
+        if found is None:
+            found = self._unwrapped(wrapped, key_id)
+            self._remember(found, wrapped, key_id)
+        return found
 
-    def _unwrap_now(self, wrapped: bytes, key_id: str) -> bytes:
+    def _remember(self, key: bytes, wrapped: bytes, key_id: str) -> None:
+        """Unwrapping costs more than opening a small payload, and what is new is asked for most."""
+        self._known[wrapped, key_id] = key
+        while len(self._known) > _KNOWN:
+            self._known.popitem(last=False)
+
+    def _unwrapped(self, wrapped: bytes, key_id: str) -> bytes:
         kek = self._keys.get(key_id)
         if kek is None:
             raise PayloadError(f"the key-encryption key {key_id!r} is not in {self._folder}")

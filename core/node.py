@@ -13,7 +13,6 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -369,32 +368,3 @@ def _execute(connection: Connection, statement: Any) -> None:
 
 def _database_time(connection: Connection) -> Any:
     return connection.execute(text("SELECT clock_timestamp()")).scalar_one()
-
-
-def serve(settings: NodeSettings, on_ready: Callable[[Node], None] | None = None) -> None:
-    """Run a node until SIGTERM or SIGINT. Raises `Fatal` when it had to stop by itself."""
-
-    async def main() -> None:
-        node = Node(settings)
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(log.unheard)
-        for name in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(name, _signalled, node, loop)
-        await node.run(on_ready=(lambda: on_ready(node)) if on_ready else None)
-
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(main())
-
-
-def _signalled(node: Node, loop: asyncio.AbstractEventLoop) -> None:
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.remove_signal_handler(name)  # a second signal ends the process at once
-    node.stop()
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop

@@ -3,7 +3,8 @@
 Rules:
 
 1. Everything waiting goes into one transaction, at most `limits.WRITER_BATCH` commands; while one commit is under way the next
-   batch gathers by itself, so an idle node commits at once and a busy one shares its fsyncs.
+   batch gathers by itself, so an idle node commits at once and a busy one shares its fsyncs. What one turn of an event loop asks
+   for is handed over together, at its end.
 2. Commands of one kind are handed to their batch function together. If the batch fails, its commands are retried singly, so that
    one bad command never takes its neighbours with it.
 3. Cancelling a caller never cancels a commit.
@@ -86,6 +87,12 @@ class _Reply:
             self._unheard(value)
 
 
+def _future() -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_running_or_notify_cancel()  # from here on nobody can cancel it
+    return future
+
+
 @dataclass(slots=True)
 class _Command:
     kind: Kind
@@ -112,6 +119,9 @@ class Writer:
         self._chain = Chain(chain)
         self._queue: queue.SimpleQueue[_Command | None] = queue.SimpleQueue()
         """A queue whose `put` never waits: a lock that a caller shares with this thread would make it wait for its turn."""
+        self._turn: list[_Command] = []
+        """What the event loop has asked for in this turn."""
+        self._turning: asyncio.AbstractEventLoop | None = None
         self._open = True
         self._stopping = False
         self._busy = False
@@ -128,25 +138,45 @@ class Writer:
 
         Raises `Overloaded` when too many wait (not for kinds that are ``always`` taken).
         """
-        future: Future[Any] = Future()
-        future.set_running_or_notify_cancel()  # from here on nobody can cancel it
-        self._put(_Command(kind, item, future))
+        future = _future()
+        self._check(kind)
+        self._put([_Command(kind, item, future)])
         return future
 
-    def _put(self, command: _Command) -> None:
+    def post(self, loop: asyncio.AbstractEventLoop, kind: Kind, item: Any) -> Future[Any]:
+        """The same from within ``loop``, together with what else its turn asks for; it must not block there for the result."""
+        future = _future()
+        self._gather_turn(loop, _Command(kind, item, future))
+        return future
+
+    def _check(self, kind: Kind) -> None:
         if self._dead is not None or self._stopping:
             raise DurabilityLost("the ledger's writer has stopped")
-        if self._queue.qsize() >= limits.WRITER_QUEUE and not command.kind.always:
+        if self._queue.qsize() + len(self._turn) >= limits.WRITER_QUEUE and not kind.always:
             raise Overloaded("the ledger is busy; try again shortly")
-        self._queue.put(command)
+
+    def _put(self, commands: Sequence[_Command]) -> None:
+        for command in commands:
+            self._queue.put(command)
         if not self._open:  # it stopped between the question and the answer: nobody would take it
             self._fail_rest([])
+
+    def _gather_turn(self, loop: asyncio.AbstractEventLoop, command: _Command) -> None:
+        self._check(command.kind)
+        self._turn.append(command)
+        if self._turning is not loop:  # another one's turn may never have ended: it stopped
+            self._turning = loop
+            loop.call_soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        self._turning, gathered, self._turn = None, self._turn, []
+        self._put(gathered)
 
     async def do(self, kind: Kind, item: Any, unheard: Unheard | None = None) -> Any:
         """`submit` and wait. Cancelling the wait does not cancel the command; ``unheard`` is then told what came of it."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
-        self._put(_Command(kind, item, _Reply(loop, answer, unheard)))
+        self._gather_turn(loop, _Command(kind, item, _Reply(loop, answer, unheard)))
         try:
             return await answer
         except asyncio.CancelledError:
@@ -156,6 +186,7 @@ class Writer:
 
     def close(self) -> None:
         """Commit what waits, then stop the thread."""
+        self._end_turn()
         self._stopping = True
         self._queue.put(None)
         if self._thread.is_alive():
@@ -178,6 +209,7 @@ class Writer:
     def _take(self) -> list[_Command]:
         """What waits, at most a batch; nothing when the writer is to stop and nothing waits any more."""
         batch: list[_Command] = []
+        self._busy = self._busy or not self._queue.empty()
         if not self._stopping or not self._queue.empty():
             self._gather(batch, self._queue.get())
         if self._busy:  # others are on their way: one commit for all of them costs less than two

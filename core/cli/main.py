@@ -14,7 +14,8 @@ from core import log
 from core.cli import certificates, configuration, journey, keeping, keys, parcels, talk
 from core.cli.output import ERR
 from core.errors import Fatal, StafetError
-from core.node import Node, serve
+from core.node import Node
+from core.process import serve
 
 app = typer.Typer(
     name="stafet",

@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.hashes import SHA256
 
 from accesspoint import names
 from accesspoint.compression import Compressor, worth_compressing
@@ -26,6 +25,7 @@ from accesspoint.compression import compress as compress_whole
 from accesspoint.outbound import Message, Part, build, new_cid
 from accesspoint.pmode import PMode
 from accesspoint.reencryption import reencrypt
+from accesspoint.tokens import fingerprint
 from accesspoint.wss import AttachmentDigest
 from core import failpoint, limits
 from core.delivery import Delivery, Frozen
@@ -138,7 +138,8 @@ class Packer:
     def _make(self, delivery: Delivery, parcel: Parcel, neighbour: Neighbour, pmode: PMode) -> tuple[Wire, Frozen]:
         """Prepare, build and seal; blocking."""
         prepared = [self._prepare(parcel, payload, pmode) for payload in parcel.payloads]
-        message_id = f"{new_cid().partition('@')[0]}.{delivery.id}@{neighbour.party.message_id_domain}"
+        # The id that sorts by time goes first, so that what is new lies together in both sides' indexes.
+        message_id = f"{delivery.id}.{new_cid().partition('@')[0]}@{neighbour.party.message_id_domain}"
         header = user_message(parcel, neighbour.partner, pmode, message_id, self._kernel.clock.now())
         message = build(
             pmode, header, [p.part for p in prepared], neighbour.signing.certificate, signer(neighbour.signing)
@@ -232,7 +233,7 @@ def _encryption(pmode: PMode) -> tuple[x509.Certificate, bytes]:
     """The certificate the partner is encrypted for now, and its SHA-256."""
     certificate = pmode.their_encryption_certificate
     assert certificate is not None  # the partner's file demands one
-    return certificate, certificate.fingerprint(SHA256())
+    return certificate, fingerprint(certificate)
 
 
 def _is_rewritten(media_type: str) -> bool:

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from cryptography import x509
-from cryptography.hazmat.primitives.hashes import SHA256
 
 from accesspoint.ebms import PartInfo, Signal
 from accesspoint.errors import OTHER, EbmsError, SoapFault
@@ -28,6 +27,7 @@ from accesspoint.references import Reference
 from accesspoint.server import Answer
 from accesspoint.signals import fault_envelope
 from accesspoint.soap import Envelope
+from accesspoint.tokens import fingerprint
 from core import failpoint
 from core.clock import SECOND
 from core.config import Configuration
@@ -290,5 +290,5 @@ class _Message:
 
 def _mark(references: tuple[Reference, ...], certificate: x509.Certificate) -> bytes:
     """What tells the same signed octets, to be answered under the same certificate of ours, from everything else."""
-    told = (sorted(str(r.key()) for r in references), certificate.fingerprint(SHA256()))
+    told = (sorted(str(r.key()) for r in references), fingerprint(certificate))
     return hashlib.sha256(repr(told).encode()).digest()

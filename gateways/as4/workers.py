@@ -13,9 +13,13 @@ import os
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
+
+TURN: Final = 3
+"""Pieces of small work after which the event loop sees to its connections again: a few, so that what they hand to the ledger
+shares a commit."""
 
 
 class Workers:
@@ -40,18 +44,18 @@ class Workers:
         return await future
 
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
-        """One piece of work a turn of the loop, so that what is ready to leave leaves between two pieces."""
-        future, function, arguments = self._waiting.popleft()
-        if self._waiting:
+        """A few pieces of work a turn of the loop: what is ready to leave leaves soon, and what follows goes together."""
+        for _ in range(min(TURN, len(self._waiting))):
+            future, function, arguments = self._waiting.popleft()
+            if future.cancelled():
+                continue
+            try:
+                future.set_result(function(*arguments))
+            except Exception as error:  # it belongs to whoever asked
+                future.set_exception(error)
+        self._turning = bool(self._waiting)
+        if self._turning:
             loop.call_soon(self._turn, loop)
-        else:
-            self._turning = False
-        if future.cancelled():
-            return
-        try:
-            future.set_result(function(*arguments))
-        except Exception as error:  # it belongs to whoever asked
-            future.set_exception(error)
 
     async def large(self, function: Callable[..., T], *arguments: object) -> T:
         """Work whose length is the payload's, or that waits for a disk."""

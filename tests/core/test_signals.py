@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:SQLite")
 PROGRAM = """
 import asyncio, sys
 from pathlib import Path
-import core.runtime, core.node
+import core.runtime, core.process
 from core.gateway import Outcome
 from tests.core.nodes import Paper, make_settings, received
 
@@ -30,7 +30,7 @@ class Slow(Paper):
         return Outcome(receipt=received(delivery))
 
 core.runtime.load_gateways = lambda: {"paper": Slow}
-core.node.serve(make_settings(Path(sys.argv[1])), lambda node: print("up", flush=True))
+core.process.serve(make_settings(Path(sys.argv[1])), lambda node: print("up", flush=True))
 """
 
 

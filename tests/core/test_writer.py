@@ -88,6 +88,35 @@ def test_what_waits_together_is_committed_together(writer: Writer, engine: Engin
     assert (writer.statistics.commits, writer.statistics.commands, writer.statistics.singly) == (2, 21, 0)
 
 
+async def test_what_one_turn_of_the_loop_asks_for_is_committed_together(writer: Writer, engine: Engine):
+    """An idle writer does not run ahead with the first of several that come in one turn."""
+    loop = asyncio.get_running_loop()
+    posted = writer.post(loop, PUT, "posted")
+    assert await asyncio.gather(*(writer.do(PUT, f"n{i}") for i in range(8))) == [f"n{i}" for i in range(8)]
+    assert await asyncio.wrap_future(posted) == "posted"
+    assert len(stored(engine)) == len(traced(engine)) == 9
+    assert writer.statistics.commits == 1
+
+
+def test_a_turn_that_never_ended_keeps_nobody_waiting(writer: Writer, engine: Engine):
+    """What a loop asked for in its last turn is written with what the next one asks for, or when the writer closes."""
+
+    async def last(name: str) -> Future[Any]:
+        future = writer.post(asyncio.get_running_loop(), PUT, name)
+        asyncio.get_running_loop().stop()
+        return future
+
+    for name in ("n1", "n2"):
+        loop = asyncio.new_event_loop()
+        task = loop.create_task(last(name))
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        assert task.done()
+        loop.close()
+    writer.close()
+    assert stored(engine) == ["n1", "n2"]
+
+
 def test_a_batch_has_a_size(writer: Writer):
     """No more than the limit go into one transaction."""
     held = Held(writer)

@@ -6,6 +6,7 @@ What goes over the wire, attempt by attempt, is in `test_sending.py`.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -95,7 +96,7 @@ async def test_a_message_is_made_once_and_thawed_as_it_was(node: Node, packer: P
     assert (again, kept.wire) == (wire, frozen.wire) == (packer.thaw(parcel, kept), kept.wire)
     assert count(node.runtime, "frozen") == before + 1
     assert frozen.outside_ids == (wire.message.message_id,)
-    assert f".{delivery.id}@municipality.example" in wire.message.message_id
+    assert re.fullmatch(delivery.id + r"\.[0-9a-f]{24}@municipality\.example", wire.message.message_id)
     octets = await _octets(packer, parcel, wire)
     assert len(octets) == wire.message.length
     assert await _octets(packer, parcel, again) == octets

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from gateways.as4.workers import Workers
+from gateways.as4.workers import TURN, Workers
 
 
 @pytest.fixture(params=[True, False], ids=["in threads", "in place"])
@@ -27,12 +27,12 @@ async def test_results_and_errors_come_back(workers: Workers):
 
 
 async def test_many_at_once_all_end(workers: Workers):
-    """In place, one piece of work a turn; nobody is forgotten."""
+    """In place, a few pieces of work a turn; nobody is forgotten."""
     assert await asyncio.gather(*(workers.small(lambda n=n: n * n) for n in range(100))) == [n * n for n in range(100)]
 
 
 async def test_between_two_pieces_of_work_the_loop_turns():
-    """What is ready to leave leaves: a callback set by the first piece runs before the last piece."""
+    """What is ready to leave leaves: a callback set by the first piece runs before the last of many pieces."""
     workers, seen = Workers(beside=False), []
     loop = asyncio.get_running_loop()
 
@@ -40,8 +40,22 @@ async def test_between_two_pieces_of_work_the_loop_turns():
         seen.append(n)
         loop.call_soon(seen.append, f"turn {n}")
 
-    await asyncio.gather(*(workers.small(work, n) for n in range(3)))
-    assert seen.index("turn 0") < seen.index(2)
+    await asyncio.gather(*(workers.small(work, n) for n in range(TURN + 1)))
+    assert seen.index("turn 0") < seen.index(TURN)
+    workers.close()
+
+
+async def test_short_pieces_of_work_share_a_turn():
+    """What follows from them, a commit above all, is then shared as well."""
+    workers, seen = Workers(beside=False), []
+    loop = asyncio.get_running_loop()
+
+    def work(n: int) -> None:
+        seen.append(n)
+        loop.call_soon(seen.append, "turn")
+
+    await asyncio.gather(*(workers.small(work, n) for n in range(TURN)))
+    assert seen[:TURN] == list(range(TURN))
     workers.close()
 
 
