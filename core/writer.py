@@ -19,6 +19,7 @@ import queue
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -117,8 +118,14 @@ class Writer:
     def __init__(self, engine: Engine, chain: str, on_fatal: Callable[[BaseException], None]) -> None:
         self._engine, self._on_fatal = engine, on_fatal
         self._chain = Chain(chain)
-        self._queue: queue.SimpleQueue[_Command | None] = queue.SimpleQueue()
-        """A queue whose `put` never waits: a lock that a caller shares with this thread would make it wait for its turn."""
+        self._queue: queue.SimpleQueue[Sequence[_Command]] = queue.SimpleQueue()
+        """What is handed over together; nothing only wakes. Its `put` never waits: a lock that a caller shares with this thread
+        would make it wait for its turn."""
+        self._door = threading.Lock()
+        """Shared by those who hand over, and never by this thread."""
+        self._handed = self._taken = 0
+        self._pending: deque[_Command] = deque()
+        """What has been taken from the queue and is in no batch yet; the thread's own."""
         self._turn: list[_Command] = []
         """What the event loop has asked for in this turn."""
         self._turning: asyncio.AbstractEventLoop | None = None
@@ -152,12 +159,13 @@ class Writer:
     def _check(self, kind: Kind) -> None:
         if self._dead is not None or self._stopping:
             raise DurabilityLost("the ledger's writer has stopped")
-        if self._queue.qsize() + len(self._turn) >= limits.WRITER_QUEUE and not kind.always:
+        if self._handed - self._taken + len(self._turn) >= limits.WRITER_QUEUE and not kind.always:
             raise Overloaded("the ledger is busy; try again shortly")
 
     def _put(self, commands: Sequence[_Command]) -> None:
-        for command in commands:
-            self._queue.put(command)
+        with self._door:
+            self._handed += len(commands)
+        self._queue.put(commands)
         if not self._open:  # it stopped between the question and the answer: nobody would take it
             self._fail_rest([])
 
@@ -188,7 +196,7 @@ class Writer:
         """Commit what waits, then stop the thread."""
         self._end_turn()
         self._stopping = True
-        self._queue.put(None)
+        self._queue.put(())
         if self._thread.is_alive():
             self._thread.join()
 
@@ -208,22 +216,18 @@ class Writer:
 
     def _take(self) -> list[_Command]:
         """What waits, at most a batch; nothing when the writer is to stop and nothing waits any more."""
-        batch: list[_Command] = []
         self._busy = self._busy or not self._queue.empty()
-        if not self._stopping or not self._queue.empty():
-            self._gather(batch, self._queue.get())
+        if not self._pending and (not self._stopping or not self._queue.empty()):
+            self._pending.extend(self._queue.get())
         if self._busy:  # others are on their way: one commit for all of them costs less than two
             time.sleep(limits.WRITER_WAIT / 1_000_000)
         with suppress(queue.Empty):
-            while len(batch) < limits.WRITER_BATCH:
-                self._gather(batch, self._queue.get_nowait())
+            while len(self._pending) < limits.WRITER_BATCH:
+                self._pending.extend(self._queue.get_nowait())
+        batch = [self._pending.popleft() for _ in range(min(limits.WRITER_BATCH, len(self._pending)))]
+        self._taken += len(batch)
         self._busy = len(batch) > 1
         return batch or (self._take() if not self._queue.empty() else [])
-
-    @staticmethod
-    def _gather(batch: list[_Command], taken: _Command | None) -> None:
-        if taken is not None:
-            batch.append(taken)
 
     def _die(self, error: BaseException, batch: list[_Command]) -> None:
         self._dead = error
@@ -234,9 +238,12 @@ class Writer:
     def _fail_rest(self, batch: list[_Command]) -> None:
         """Nobody will commit these."""
         left = list(batch)
+        with suppress(IndexError):
+            while True:  # one by one: a caller that comes too late may be doing the same
+                left.append(self._pending.popleft())
         with suppress(queue.Empty):
             while True:
-                self._gather(left, self._queue.get_nowait())
+                left += self._queue.get_nowait()
         for command in left:
             if not command.future.done():
                 command.future.set_exception(DurabilityLost("the ledger's writer has stopped"))

@@ -43,6 +43,7 @@ async def test_items_of_one_call_are_one_commit_however_small_a_batch(site: Site
     gate = Gate()
     accepting = asyncio.create_task(site.kernel.accept(*(site.item(key=f"k-{n}") for n in range(3))))
     await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the turn in which it asked has ended, and what it asked for is handed over
     site.runtime.writer.submit(gate.kind, None)
     await asyncio.to_thread(gate.reached.wait, 10)
     before, seen = site.runtime.writer.statistics.commits, len(site.parcels())
@@ -142,6 +143,7 @@ async def test_a_caller_that_goes_away_as_the_answer_comes_leaves_nothing_behind
     await asyncio.to_thread(gate.reached.wait, 10)
     accepting = asyncio.create_task(site.accept())
     await asyncio.sleep(0)
+    await asyncio.sleep(0)  # handed over
     loop = asyncio.get_running_loop()
     gate.open.set()
     held.result(10)

@@ -90,10 +90,12 @@ def test_what_waits_together_is_committed_together(writer: Writer, engine: Engin
 
 async def test_what_one_turn_of_the_loop_asks_for_is_committed_together(writer: Writer, engine: Engine):
     """An idle writer does not run ahead with the first of several that come in one turn."""
-    loop = asyncio.get_running_loop()
-    posted = writer.post(loop, PUT, "posted")
-    assert await asyncio.gather(*(writer.do(PUT, f"n{i}") for i in range(8))) == [f"n{i}" for i in range(8)]
-    assert await asyncio.wrap_future(posted) == "posted"
+
+    async def posted() -> Any:
+        return await asyncio.wrap_future(writer.post(asyncio.get_running_loop(), PUT, "posted"))
+
+    asked = (writer.do(PUT, f"n{i}") for i in range(8))
+    assert await asyncio.gather(posted(), *asked) == ["posted", *(f"n{i}" for i in range(8))]
     assert len(stored(engine)) == len(traced(engine)) == 9
     assert writer.statistics.commits == 1
 

@@ -1,6 +1,7 @@
 """``python -m tests.fuzz --seconds N [--target NAME]``: every target, each in its own process; writes ``build/fuzz.json``.
 
-Exit code 1 when a target was broken; what broke it lies under ``build/fuzz/``. ``--replay FILE`` runs one input again.
+Exit code 1 when a target was broken; what broke it lies under ``build/fuzz/``. ``--replay FILE`` runs one input again; ``--keep``
+runs nothing and puts what earlier runs have found worth keeping into `tests.fuzz.corpus`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.fuzz.child import load_targets
+from tests.fuzz.corpus import keep
 from tests.fuzz.world import FOLDER, ROOT, make_keys
 
 _START = 120.0
@@ -94,6 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=10.0, help="time for all targets together")
     parser.add_argument("--target", help="one target alone")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where inputs are kept; the report is beside it")
+    parser.add_argument("--keep", action="store_true", help="keep what earlier runs found, and run nothing")
     parser.add_argument("--replay", type=Path, help="run one kept input again")
     options = parser.parse_args(arguments)
     if options.replay:
@@ -105,6 +108,11 @@ def main(arguments: list[str] | None = None) -> int:
     make_keys(FOLDER / "keys")
     options.folder.mkdir(parents=True, exist_ok=True)
     console = Console()
+    if options.keep:
+        for name in names:
+            found = [path.read_bytes() for path in (options.folder / "corpus" / name).glob("*")]
+            console.print(f"{name}: {keep(name, found, targets[name].run)} of {len(found)} inputs kept")
+        return 0
     results = []
     for name in names:
         result = run_target(name, options.seconds / len(names), options.folder)

@@ -17,10 +17,12 @@ import signal
 import sys
 import time
 import traceback
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final, NoReturn
 
+from tests.fuzz.corpus import kept
 from tests.fuzz.mutations import mutate
 
 MEMORY: Final = 3 * 1024**3
@@ -162,7 +164,7 @@ def main(name: str, seconds: float, folder: Path) -> None:
     target = targets[name]
     corpus = folder / "corpus" / name
     corpus.mkdir(parents=True, exist_ok=True)
-    for seed in target.seeds():
+    for seed in chain(target.seeds(), kept(name)):
         (corpus / hashlib.sha256(seed).hexdigest()[:40]).write_bytes(seed)
     judge = Judge(target, seconds, folder, "atheris" if atheris else "random")
     judge.tell()
