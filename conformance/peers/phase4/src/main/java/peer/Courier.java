@@ -93,6 +93,7 @@ final class Courier {
     double seconds = Double.parseDouble(wanted.get("seconds"));
     AtomicInteger begun = new AtomicInteger();
     AtomicInteger good = new AtomicInteger();
+    AtomicInteger bad = new AtomicInteger();
     Map<String, String> said = new ConcurrentHashMap<>();
     ExecutorService pool = Executors.newFixedThreadPool(threads);
     long start = System.nanoTime();
@@ -102,12 +103,16 @@ final class Courier {
           begun.incrementAndGet();
           Map<String, String> one = send(wanted);
           if (holds(one)) good.incrementAndGet();
-          else said.put("bad", one.toString());
+          else {
+            bad.incrementAndGet();
+            said.put("words", one.toString());
+          }
         }
       });
     pool.shutdown();
     pool.awaitTermination(1, TimeUnit.HOURS);
     said.put("good", good.toString());
+    said.put("bad", bad.toString());
     said.put("seconds", Double.toString((System.nanoTime() - start) / 1e9));
     return said;
   }
