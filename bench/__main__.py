@@ -13,10 +13,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import exchanges, large
+from bench import exchanges, large, phase4
 from bench.crypto_floor import costs, floor
 from bench.rows import Row, ratio_row, write
 from conformance.crash import postgresql
+from conformance.peers.phase4 import PeerFailed
 
 BAR = 0.40
 """Share of the cryptographic floor that full durable exchanges are to reach, with one SQLite process a side."""
@@ -75,22 +76,41 @@ def _large_rows(folder: Path, size: int) -> Iterator[Row]:
             yield ratio_row(name, growth / large.MIB, "MiB", "64 MiB", GROWTH / large.MIB, 1.0, least=False)
 
 
+def _phase4_rows(folder: Path, quick: bool) -> Iterator[Row]:
+    try:
+        yield from phase4.rows(folder, phase4.QUICK if quick else phase4.Plan())
+    except PeerFailed as failure:
+        print(f"phase4: {failure}", file=sys.stderr)
+        yield Row("phase4 could not be measured", 0.0, "", ok=False)
+
+
+def _rows(group: str, folder: Path, quick: bool) -> Iterator[Row]:
+    if group == "exchanges":
+        seconds = 3.0 if quick else 10.0
+        rows = list(_exchange_rows(folder, seconds))
+        yield from [*rows, _postgresql_row(folder, seconds, rows[0].value)]
+    elif group == "large":
+        yield from _large_rows(folder, (128 if quick else 2048) * large.MIB)
+    else:
+        yield from _phase4_rows(folder, quick)
+
+
+GROUPS = ("exchanges", "large", "phase4")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run everything and leave ``build/bench.json``."""
     parser = argparse.ArgumentParser(description="Every benchmark, as ratios taken in one run.")
     parser.add_argument("--quick", action="store_true", help="shorter and smaller; not for quoting")
+    parser.add_argument("--only", nargs="+", choices=GROUPS, default=GROUPS, help="these groups; all when left out")
     parser.add_argument("--out", type=Path, default=Path("build/bench.json"))
     options = parser.parse_args(arguments)
-    seconds, size = (3.0, 128 * large.MIB) if options.quick else (10.0, 1024 * large.MIB)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="stafet-bench-") as name:
-        folder = Path(name)
-        print("exchanges …", file=sys.stderr)
-        rows += _exchange_rows(folder, seconds)
-        rows.append(_postgresql_row(folder, seconds, rows[0].value))
-        print("large payloads …", file=sys.stderr)
-        (folder / "large").mkdir()
-        rows += _large_rows(folder / "large", size)
+        for group in options.only:
+            print(f"{group} …", file=sys.stderr)
+            (folder := Path(name) / group).mkdir()
+            rows += _rows(group, folder, options.quick)
     return 0 if write(rows, options.out) else 1
 
 

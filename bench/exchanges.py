@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench import usage
 from conformance.estate import TYPE, Estate, Organisation
 from core import log, process
 from core.delivery import State
@@ -34,13 +35,15 @@ PAYLOAD = 5_000
 
 @dataclass(frozen=True)
 class Figures:
-    """What one run measured. CPU in seconds, both processes together and the ledgers' writers alone."""
+    """What one run measured. CPU in seconds, both processes together and the ledgers' writers alone; peak memory in octets."""
 
     exchanges: int
     seconds: float
     sender_cpu: float
     receiver_cpu: float
     ledger_cpu: float
+    sender_peak: int
+    receiver_peak: int
 
     @property
     def rate(self) -> float:
@@ -58,19 +61,21 @@ class Figures:
         return (self.sender_cpu + self.receiver_cpu) / self.exchanges * 1000
 
 
-def process_cpu(pid: int) -> float:
-    """User and system time of a process so far, in seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def run(folder: Path, *, bits: int = 2048, seconds: float = 8.0, databases: dict[str, str] | None = None) -> Figures:
-    """One run: two fresh nodes, a warm-up, then ``seconds`` of load."""
-    estate = Estate(folder, bits=bits, databases=databases or {})
+def run(
+    folder: Path,
+    *,
+    bits: int = 2048,
+    seconds: float = 8.0,
+    databases: dict[str, str] | None = None,
+    payload: int = PAYLOAD,
+    profile: str = "edelivery-1.15",
+) -> Figures:
+    """One run: two fresh nodes, a warm-up, then ``seconds`` of load with a payload of so many octets each."""
+    estate = Estate(folder, bits=bits, databases=databases or {}, profile=profile)
     estate.make()
     estate.start(estate.hospital)
     try:
-        command = [sys.executable, "-m", "bench.exchanges", str(estate.municipality.home), str(seconds)]
+        command = [sys.executable, "-m", "bench.exchanges", str(estate.municipality.home), str(seconds), str(payload)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True) as driver:
             assert driver.stdout is not None
             assert driver.stdin is not None
@@ -80,6 +85,7 @@ def run(folder: Path, *, bits: int = 2048, seconds: float = 8.0, databases: dict
             driver.stdin.flush()
             mine = json.loads(driver.stdout.readline())
             after = _receiver(estate, estate.hospital)
+            receiver_peak = usage.peak(estate.ask(estate.hospital, "status")["pid"])
     finally:
         estate.stop_all()
     return Figures(
@@ -88,12 +94,14 @@ def run(folder: Path, *, bits: int = 2048, seconds: float = 8.0, databases: dict
         mine["cpu"],
         after[0] - before[0],
         mine["ledger"] + after[1] - before[1],
+        mine["peak"],
+        receiver_peak,
     )
 
 
 def _receiver(estate: Estate, one: Organisation) -> tuple[float, float]:
     status = estate.ask(one, "status")
-    return process_cpu(status["pid"]), status["ledger_cpu"]
+    return usage.cpu(status["pid"]), status["ledger_cpu"]
 
 
 # --- the driver, inside the sending node's process --------------------------------------------------------------------
@@ -102,8 +110,8 @@ def _receiver(estate: Estate, one: Organisation) -> tuple[float, float]:
 class Driver:
     """Clients inside the sending node."""
 
-    def __init__(self, node: Node) -> None:
-        self._node, self._loop = node, asyncio.get_running_loop()
+    def __init__(self, node: Node, payload: int) -> None:
+        self._node, self._payload, self._loop = node, payload, asyncio.get_running_loop()
         self._kernel = NodeKernel(node.runtime, "local", node.mail)
         self._waiting: dict[str, asyncio.Future[None]] = {}
         self._early: set[str] = set()
@@ -122,7 +130,7 @@ class Driver:
     async def _one(self) -> None:
         stage = self._kernel.stage(size_limit=1 << 20)
         sink = stage.sink()
-        sink.write(os.urandom(PAYLOAD * 3 // 4).hex().encode()[:PAYLOAD])
+        sink.write(os.urandom(self._payload // 2 + 1).hex().encode()[: self._payload])
         payload = sink.finish(name="observation.json", media_type="application/json")
         description = Description(type=TYPE, sender="care-record", size=payload.size, digest=payload.sha256.hex())
         now = self._kernel.clock.now()
@@ -149,12 +157,12 @@ class Driver:
         return time.perf_counter() - begun
 
 
-async def _main(home: Path, seconds: float) -> None:
+async def _main(home: Path, seconds: float, payload: int) -> None:
     node = Node(load_settings(home))
     running = asyncio.create_task(node.run())
     await node.ready.wait()
     process.settle_memory()
-    driver = Driver(node)
+    driver = Driver(node, payload)
     await driver.drive(1.5)
     print("warm", flush=True)
     await asyncio.to_thread(sys.stdin.readline)
@@ -166,6 +174,7 @@ async def _main(home: Path, seconds: float) -> None:
         "seconds": took,
         "cpu": _cpu() - cpu,
         "ledger": node.runtime.writer.statistics.cpu - ledger,
+        "peak": usage.peak(os.getpid()),
     }
     print(json.dumps(result), flush=True)
     node.stop()
@@ -181,6 +190,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("home", type=Path)
     parser.add_argument("seconds", type=float)
+    parser.add_argument("payload", type=int)
     options = parser.parse_args()
     log.configure("warning", "json")
-    process.run(_main(options.home, options.seconds))
+    process.run(_main(options.home, options.seconds, options.payload))

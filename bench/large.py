@@ -1,4 +1,4 @@
-"""One gibibyte from one organisation to the other, and back: megabytes a second, and how far each process's memory grows.
+"""A large payload from one organisation to the other, and back: megabytes a second, and how far each process's memory grows.
 
 The time is from handing the file to the sender's node until its receipt is settled: sealed into the store, compressed, hashed,
 signed, frozen, encrypted, sent over TLS, received, verified, unpacked, sealed into the other store, acknowledged. Beside it
@@ -16,6 +16,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from isal import isal_zlib
 
+from bench import usage
 from conformance.estate import FILES, Estate, Organisation
 
 MIB = 1024 * 1024
@@ -23,28 +24,20 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True)
 class Transfer:
-    """One direction. Growth of peak resident memory in octets."""
+    """One direction. Peak resident memory, and how far it grew, in octets; CPU of both processes in seconds."""
 
     size: int
     seconds: float
     sender_growth: int
     receiver_growth: int
+    sender_peak: int
+    receiver_peak: int
+    cpu: float
 
     @property
     def rate(self) -> float:
         """Megabytes (10**6) a second."""
         return self.size / self.seconds / 1e6
-
-
-def _memory(pid: int, field: str) -> int:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(field + ":"):
-            return int(line.split()[1]) * 1024
-    return 0
-
-
-def _forget_peak(pid: int) -> None:
-    Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 def random_file(path: Path, size: int) -> Path:
@@ -55,20 +48,23 @@ def random_file(path: Path, size: int) -> Path:
     return path
 
 
-def _one_way(estate: Estate, one: Organisation, path: Path) -> Transfer:
+def one_way(estate: Estate, one: Organisation, path: Path) -> Transfer:
+    """From handing over ``path`` at ``one`` until its receipt is settled there."""
     other = estate.other(one)
     pids = [estate.ask(o, "status")["pid"] for o in (one, other)]
-    before = [_memory(pid, "VmRSS") for pid in pids]
+    before = [usage.resident(pid) for pid in pids]
     for pid in pids:
-        _forget_peak(pid)
+        usage.forget_peak(pid)
+    used = sum(usage.cpu(pid) for pid in pids)
     had = estate.ask(one, "status")["deliveries"].get("delivered", 0)
     begun = time.perf_counter()
     estate.ask(one, "send", paths=[str(path)], sender=one.system, integration=FILES)
     while estate.ask(one, "status")["deliveries"].get("delivered", 0) == had:
         time.sleep(0.02)
     seconds = time.perf_counter() - begun
-    grown = [_memory(pid, "VmHWM") - b for pid, b in zip(pids, before, strict=True)]
-    return Transfer(path.stat().st_size, seconds, *grown)
+    used = sum(usage.cpu(pid) for pid in pids) - used
+    sender, receiver = (usage.peak(pid) for pid in pids)
+    return Transfer(path.stat().st_size, seconds, sender - before[0], receiver - before[1], sender, receiver, used)
 
 
 def run(folder: Path, size: int = 1024 * MIB) -> list[Transfer]:
@@ -80,8 +76,8 @@ def run(folder: Path, size: int = 1024 * MIB) -> list[Transfer]:
             estate.start(one)
         small, large = random_file(folder / "small", 8 * MIB), random_file(folder / "large", size)
         for one in estate.both:
-            _one_way(estate, one, small)
-        return [_one_way(estate, one, large) for one in estate.both]
+            one_way(estate, one, small)
+        return [one_way(estate, one, large) for one in estate.both]
     finally:
         estate.stop_all()
 

@@ -381,6 +381,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     with tempfile.TemporaryDirectory(prefix="stafet-interop-") as folder:
         found = run(Path(folder), options.profiles, say)
+        from conformance import interop_pull  # it needs what stands above
+
+        found += interop_pull.run(Path(folder), options.profiles, say)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps([asdict(c) for c in found], indent=1, ensure_ascii=False) + "\n")
     if options.page:

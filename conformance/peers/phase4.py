@@ -3,7 +3,7 @@
 Rules:
 
 1. What phase4 does is phase4's: this side builds it, starts it, and hands it the agreement.
-2. It stands where the estate's hospital would: same keys, same names, same port.
+2. It stands where one of the estate's organisations would, the hospital unless it is told otherwise: same keys, names, port.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from conformance.estate import ACTION, PARTY_TYPE, SERVICE, SERVICE_TYPE, Estate
+from conformance.estate import ACTION, PARTY_TYPE, SERVICE, SERVICE_TYPE, Estate, Organisation
 
 _SOURCE: Final = Path(__file__).parent / "phase4"
 _BUILT: Final = Path(__file__).resolve().parents[2] / "build" / "phase4"
@@ -40,7 +40,7 @@ def java() -> str:
 def build() -> None:
     """Compile the harness and fetch what it needs, unless that is done already. Raises `PeerFailed`."""
     stamp = _BUILT / "done"
-    sources = [_SOURCE / "pom.xml", *_SOURCE.rglob("*.java")]
+    sources = [path for path in _SOURCE.rglob("*") if path.is_file()]
     if stamp.exists() and all(path.stat().st_mtime < stamp.stat().st_mtime for path in sources):
         return
     command = ["mvn", "-q", "-B", "-f", str(_SOURCE / "pom.xml"), "compile", "dependency:copy-dependencies"]
@@ -78,19 +78,23 @@ class Phase4:
     name = "phase4"
     version = "4.4.1"
 
-    def __init__(self, estate: Estate, profile: str = "edelivery-1.15", **more: str) -> None:
+    def __init__(
+        self, estate: Estate, profile: str = "edelivery-1.15", one: Organisation | None = None, **more: str
+    ) -> None:
         build()
-        self.inbox = estate.root / "phase4-inbox"
+        self.one = one or estate.hospital
+        self.inbox = estate.root / f"phase4-{self.one.name}-inbox"
+        self.log = estate.root / f"phase4-{self.one.name}.log"
         self.inbox.mkdir(parents=True, exist_ok=True)
         self._process = self._start(estate, profile, more)
         self._lock = threading.Lock()
         said = self._read()
         if "port" not in said:
-            raise PeerFailed(f"phase4 did not start; see {estate.root / 'phase4.log'}")
+            raise PeerFailed(f"phase4 did not start; see {self.log}")
         self.pid = self._process.pid
 
     def _start(self, estate: Estate, profile: str, more: Mapping[str, str]) -> subprocess.Popen[str]:
-        us, them = estate.hospital, estate.municipality
+        us, them = self.one, estate.other(self.one)
         certificates = us.home / "config" / "certificates"
         facts = {
             "profile": profile,
@@ -111,9 +115,9 @@ class Phase4:
             "theirUrl": f"https://localhost:{them.port}/as4",
             **more,
         }
-        path = estate.root / "phase4.properties"
+        path = self.log.with_suffix(".properties")
         path.write_text("".join(f"{name}={value}\n" for name, value in facts.items()))
-        log = (estate.root / "phase4.log").open("ab")
+        log = self.log.open("ab")
         path_of_classes = f"{_BUILT / 'classes'}:{_BUILT / 'dependency'}/*"
         command = [java(), "-Xmx2g", *_QUIET, "-cp", path_of_classes, "peer.Main", str(path)]
         with log:

@@ -37,15 +37,24 @@ final class Agreement {
     return facts.get(name);
   }
 
-  /** One-Way/Push from ``initiator`` to ``responder``; a second leg when an answer is agreed. */
+  /**
+   * What ``initiator`` pushes to ``responder``. A second leg always, in a one-way P-Mode: without it phase4 refuses a reply (a
+   * message with RefToMessageId) with EBMS:0010, and with its own two-way binding it acknowledges before it has stored.
+   */
   PMode pmode(String initiator, String responder) {
+    return pmode(initiator, responder, EMEPBinding.PUSH);
+  }
+
+  /** What ``responder`` pulls from ``initiator``, which is who the message is from. */
+  PMode pulled(String initiator, String responder) {
+    return pmode(initiator, responder, EMEPBinding.PULL);
+  }
+
+  private PMode pmode(String initiator, String responder, EMEPBinding binding) {
     PModeParty from = new PModeParty(get("partyType"), initiator, CAS4.DEFAULT_INITIATOR_URL, null, null);
     PModeParty to = new PModeParty(get("partyType"), responder, CAS4.DEFAULT_RESPONDER_URL, null, null);
-    boolean twoWay = "true".equals(get("twoWay"));
-    EMEP mep = twoWay ? EMEP.TWO_WAY : EMEP.ONE_WAY;
-    EMEPBinding binding = twoWay ? EMEPBinding.PUSH_PUSH : EMEPBinding.PUSH;
-    PModeLeg second = twoWay ? leg() : null;
-    return new PMode(initiator + "-" + responder, from, to, "", mep, binding, leg(), second, null, null);
+    PModeLeg second = "false".equals(get("secondLeg")) ? null : leg();
+    return new PMode(initiator + "-" + responder, from, to, "", EMEP.ONE_WAY, binding, leg(), second, null, null);
   }
 
   private PModeLeg leg() {

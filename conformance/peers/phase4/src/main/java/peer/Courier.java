@@ -16,6 +16,7 @@ import java.nio.file.Path;
 import java.security.cert.X509Certificate;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
@@ -78,37 +79,50 @@ final class Courier {
     return said;
   }
 
-  private static AS4OutgoingAttachment part(Path file, Map<String, String> wanted) {
+  static AS4OutgoingAttachment part(Path file, Map<String, String> wanted) {
     MimeType media = MimeTypeParser.safeParseMimeType(wanted.getOrDefault("media", "application/octet-stream"));
     boolean compress = !"false".equals(wanted.get("compress"));
     return AS4OutgoingAttachment.builder().data(file.toFile()).mimeType(media)
         .compression(compress ? EAS4CompressionMode.GZIP : null).build();
   }
 
-  /** The same message from several threads for some seconds: exchanges and how long they took. */
+  /** The same message from several threads for some seconds, and for `least` messages at the least: how many, how long. */
   Map<String, String> load(Map<String, String> wanted) throws Exception {
-    int threads = Integer.parseInt(wanted.getOrDefault("threads", "4"));
+    int threads = Integer.parseInt(wanted.get("threads"));
+    int least = Integer.parseInt(wanted.getOrDefault("least", "0"));
     double seconds = Double.parseDouble(wanted.get("seconds"));
+    AtomicInteger begun = new AtomicInteger();
     AtomicInteger good = new AtomicInteger();
     AtomicInteger bad = new AtomicInteger();
+    Map<String, String> said = new ConcurrentHashMap<>();
     ExecutorService pool = Executors.newFixedThreadPool(threads);
-    long begun = System.nanoTime();
+    long start = System.nanoTime();
     for (int i = 0; i < threads; i++)
       pool.submit(() -> {
-        while ((System.nanoTime() - begun) / 1e9 < seconds)
-          ("SUCCESS".equals(send(wanted).get("result")) ? good : bad).incrementAndGet();
+        while ((System.nanoTime() - start) / 1e9 < seconds || begun.get() < least) {
+          begun.incrementAndGet();
+          Map<String, String> one = send(wanted);
+          if (holds(one)) good.incrementAndGet();
+          else {
+            bad.incrementAndGet();
+            said.put("words", one.toString());
+          }
+        }
       });
     pool.shutdown();
     pool.awaitTermination(1, TimeUnit.HOURS);
-    Map<String, String> said = new TreeMap<>();
     said.put("good", good.toString());
     said.put("bad", bad.toString());
-    said.put("seconds", Double.toString((System.nanoTime() - begun) / 1e9));
+    said.put("seconds", Double.toString((System.nanoTime() - start) / 1e9));
     return said;
   }
 
+  private static boolean holds(Map<String, String> said) {
+    return "SUCCESS".equals(said.get("result")) && "match".equals(said.get("digests")) && "true".equals(said.get("signed"));
+  }
+
   /** Whether the receipt's digests are those of the message. */
-  private record Digests(Map<String, String> said) implements IAS4SignalMessageValidationResultHandler {
+  record Digests(Map<String, String> said) implements IAS4SignalMessageValidationResultHandler {
     @Override
     public void onSuccess() {
       said.put("digests", "match");

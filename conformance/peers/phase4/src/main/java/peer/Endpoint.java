@@ -7,15 +7,17 @@ import com.helger.phase4.crypto.AS4SigningParams;
 import com.helger.phase4.incoming.AS4IncomingProfileSelectorConstant;
 import com.helger.phase4.incoming.AS4RequestHandler;
 import com.helger.phase4.incoming.crypto.AS4IncomingSecurityConfiguration;
-import com.helger.phase4.incoming.spi.IAS4IncomingMessageProcessorSPI;
 import com.helger.phase4.servlet.AS4UnifiedResponse;
 import com.helger.phase4.servlet.AS4XServletHandler;
 import com.helger.phase4.servlet.IAS4ServletRequestHandlerCustomizer;
 import com.helger.web.scope.IRequestWebScopeWithoutResponse;
 import com.helger.web.scope.mgr.WebScopeManager;
 import com.helger.xservlet.AbstractXServlet;
+import jakarta.servlet.DispatcherType;
 import java.nio.file.Path;
 import java.security.KeyStore;
+import java.util.EnumSet;
+import org.eclipse.jetty.ee10.servlet.FilterHolder;
 import org.eclipse.jetty.ee10.servlet.ServletContextHandler;
 import org.eclipse.jetty.ee10.servlet.ServletHolder;
 import org.eclipse.jetty.server.HttpConfiguration;
@@ -29,11 +31,15 @@ import org.eclipse.jetty.util.ssl.SslContextFactory;
 /** An embedded Jetty with phase4's servlet at /as4. */
 final class Endpoint {
   private final Agreement agreement;
+  private final Inbox inbox;
+  private final Channel channel;
   private final Server server = new Server();
   private final ServerConnector connector;
 
-  Endpoint(Agreement agreement) throws Exception {
+  Endpoint(Agreement agreement, Inbox inbox, Channel channel) throws Exception {
     this.agreement = agreement;
+    this.inbox = inbox;
+    this.channel = channel;
     connector = connector();
     connector.setHost("127.0.0.1");
     connector.setPort(Integer.parseInt(agreement.get("port")));
@@ -42,6 +48,7 @@ final class Endpoint {
     server.setHandler(context);
     server.start();
     WebScopeManager.onGlobalBegin(context.getServletContext());
+    context.addFilter(new FilterHolder(new Signals(channel)), "/as4", EnumSet.of(DispatcherType.REQUEST));
     context.addServlet(new ServletHolder(new Servlet()), "/as4");
   }
 
@@ -68,7 +75,6 @@ final class Endpoint {
   private final class Servlet extends AbstractXServlet implements IAS4ServletRequestHandlerCustomizer {
     private final transient com.helger.phase4.crypto.IAS4CryptoFactory sign;
     private final transient com.helger.phase4.crypto.IAS4CryptoFactory decrypt;
-    private final transient IAS4IncomingMessageProcessorSPI inbox = new Inbox(Path.of(agreement.get("inbox")));
 
     Servlet() throws Exception {
       Path anchors = Path.of(agreement.get("anchors"));
@@ -97,6 +103,8 @@ final class Endpoint {
 
     @Override
     public void customizeAfterHandling(IRequestWebScopeWithoutResponse scope, AS4UnifiedResponse response,
-        AS4RequestHandler handler) {}
+        AS4RequestHandler handler) {
+      channel.replace(response);
+    }
   }
 }

@@ -1,12 +1,15 @@
 package peer;
 
 import com.helger.phase4.incoming.AS4ServerInitializer;
+import com.helger.phase4.mgr.MetaAS4Manager;
+import com.helger.phase4.model.mpc.MPC;
 import java.io.BufferedReader;
 import java.io.FileInputStream;
 import java.io.InputStream;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.Properties;
@@ -30,21 +33,27 @@ public final class Main {
     Map<String, String> facts = new LinkedHashMap<>();
     read.forEach((name, value) -> facts.put(name.toString(), value.toString()));
     Agreement agreement = new Agreement(facts);
-    Endpoint endpoint = new Endpoint(agreement);
+    Channel channel = new Channel(agreement);
+    Inbox inbox = new Inbox(Path.of(facts.get("inbox")), channel);
+    ChannelModes.agree(agreement);
+    Endpoint endpoint = new Endpoint(agreement, inbox, channel);
     AS4ServerInitializer.initAS4Server();
+    for (String mpc : facts.getOrDefault("channels", "").split(","))
+      if (!mpc.isEmpty()) MetaAS4Manager.getMPCMgr().createMPC(new MPC(mpc));
     Courier courier = new Courier(agreement);
+    Puller puller = new Puller(agreement, inbox);
     answers.println("ready\tport=" + endpoint.port());
     answers.flush();
     BufferedReader commands = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
     for (String line = commands.readLine(); line != null; line = commands.readLine()) {
-      answers.println(answer(courier, line));
+      answers.println(answer(courier, channel, puller, inbox, line));
       answers.flush();
     }
     endpoint.stop();
     System.exit(0);
   }
 
-  private static String answer(Courier courier, String line) {
+  private static String answer(Courier courier, Channel channel, Puller puller, Inbox inbox, String line) {
     String[] words = line.split("\t");
     Map<String, String> wanted = new LinkedHashMap<>();
     for (int i = 1; i < words.length; i++) {
@@ -55,6 +64,10 @@ public final class Main {
       Map<String, String> said = switch (words[0]) {
         case "send" -> courier.send(wanted);
         case "load" -> courier.load(wanted);
+        case "offer" -> channel.offer(wanted);
+        case "told" -> channel.told(wanted);
+        case "stored" -> inbox.stored();
+        case "pull" -> puller.pull(wanted);
         default -> Map.of("exception", "no such command: " + words[0]);
       };
       StringBuilder text = new StringBuilder("said");
