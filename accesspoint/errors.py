@@ -179,7 +179,8 @@ class As4Error(Exception):
 class EbmsError(As4Error):
     """Refused with a catalogued code. ``remedy`` tells a newcomer what to change, where we know.
 
-    ``told`` is what the peer hears instead of ``cause`` where that names what is none of a stranger's business.
+    ``told`` is what the peer hears instead of ``cause`` where that names what is none of a stranger's business; ``detail`` is
+    what a community has in ``eb:ErrorDetail`` instead of the code's meaning.
     """
 
     def __init__(
@@ -191,9 +192,10 @@ class EbmsError(As4Error):
         remedy: str = "",
         ref_to_message_id: str = "",
         told: str = "",
+        detail: str = "",
     ) -> None:
         self.error, self.field, self.cause, self.remedy = error, field, cause, remedy
-        self.told = told or cause
+        self.told, self.detail = told or cause, detail or error.meaning
         self.ref_to_message_id = ref_to_message_id
         super().__init__(f"{error.code} {error.short_description}: {field}: {cause}")
 

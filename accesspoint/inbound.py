@@ -5,7 +5,7 @@ Rules:
 1. Everything that the root part alone can decide (shape, P-Mode, signature value, trust, digests of Messaging and Body, what is
    encrypted for whom) is decided before the first attachment octet is looked at.
 2. Then decrypt → hash → decompress, piece by piece. What fails on the way is held back until the tag is known: precedence 0102,
-   0101, 0303, so that a changed ciphertext never shows as a gzip error.
+   0101, 0303, so that a changed ciphertext never shows as a gzip error; last is a business document header that does not fit.
 3. Plain octets are handed to sinks that nobody can see into before `finish` has returned; `finish` raises or gives `Accepted`.
 4. `Accepted` is built only from what the signature was found to cover.
 5. Every refusal is a catalogued `EbmsError`, a `SoapFault` or an `HttpRefusal`; anything else is a bug.
@@ -21,7 +21,7 @@ from typing import Final, Protocol
 
 from cryptography import x509
 
-from accesspoint import limits, mime
+from accesspoint import limits, mime, sbdh
 from accesspoint.compression import Decompressor
 from accesspoint.ebms import PartInfo, Signal, UserMessage, parse_messaging
 from accesspoint.errors import (
@@ -35,10 +35,10 @@ from accesspoint.errors import (
     EbmsError,
 )
 from accesspoint.names import CHARACTER_SET, COMPRESSION_TYPE, GZIP, MIME_TYPE
-from accesspoint.pmode import PMode, check_header, select
+from accesspoint.pmode import PMode, check_header, check_served, check_subject, select
 from accesspoint.references import Reference
 from accesspoint.soap import Envelope, parse_envelope
-from accesspoint.tokens import candidates, parse_key_info
+from accesspoint.tokens import candidates, is_token, parse_key_info
 from accesspoint.wss import AttachmentDigest, Trust, Verified, check_attachments, verify
 from accesspoint.xmlenc import KEY_SIZES, DecryptionKey, Encryption, PartDecryptor, parse_encryption, unwrap_key
 
@@ -117,6 +117,8 @@ class _Part:
         reference: Reference | None,
         pmode: PMode,
         sink: Sink,
+        *,
+        begins: bool,
     ) -> None:
         self.info, self.sink = info, sink
         self.plain_type = info.get(MIME_TYPE) or media_type
@@ -129,6 +131,7 @@ class _Part:
         self._left = self._limit + self._limit // 100 + limits.PART_OVERHEAD
         self._undigested: EbmsError | None = None
         self._fault: EbmsError | None = None
+        self.head = sbdh.HeaderReader() if begins else None
         self.signed_digest = b""
 
     def feed(self, octets: bytes) -> None:
@@ -150,6 +153,8 @@ class _Part:
                 self.size += len(piece)
                 if self.size > self._limit:
                     raise self._too_large()
+                if self.head:
+                    self.head.feed(piece)
                 self._plain.update(piece)
                 self.sink.write(piece)
         except EbmsError as error:
@@ -285,7 +290,9 @@ class Receiver:
         if root.verified:
             signed = mime.match_cid(info.cid or "", root.verified.attachments)
             reference = root.verified.attachments[signed or ""]
-        return _Part(info, media_type, key, reference, root.pmode, self._new_sink(info, root.pmode))
+        demanded = bool(root.pmode.profile.demands.envelope) and not root.message.is_test
+        begins = demanded and info is root.message.parts[0]
+        return _Part(info, media_type, key, reference, root.pmode, self._new_sink(info, root.pmode), begins=begins)
 
     # -- judgement
 
@@ -311,7 +318,9 @@ class Receiver:
         if profile.demand_signature or envelope.security is not None:
             verified = verify(envelope, profile, self._agreements.trust(pmode))
             self._check_coverage(said, verified)
+            check_subject(pmode, said.from_, verified.certificate, "From/PartyId")
         check_header(pmode, said)
+        check_served(pmode, said)
         for info in said.parts:
             _check_properties(info)
         cids = {info.cid for info in said.parts if info.cid}
@@ -325,6 +334,12 @@ class Receiver:
             )
         if encryption and len(encrypted) != len(encryption.parts):
             raise EbmsError(MIME_INCONSISTENCY, field="EncryptedData", cause="names a part that no PartInfo names")
+        if encryption and profile.demands.tokens and not is_token(encryption.key.key_info, envelope.by_id):
+            raise EbmsError(
+                POLICY_NONCOMPLIANCE,
+                field="EncryptedKey/KeyInfo",
+                cause=f"refers to a certificate; {profile.name} demands a BinarySecurityToken X509v3",
+            )
         key = self._unwrap(envelope, pmode, encryption) if encryption else b""
         self._root = _Root(envelope, said, pmode, verified, encryption, key)
 
@@ -391,6 +406,8 @@ class Receiver:
             check_attachments(root.verified, digests, list(digests))
         for part in self._parts.values():
             part.fault()
+        for head in (part.head for part in self._parts.values() if part.head):
+            sbdh.check(head.header(), root.message, root.pmode.profile.demands)
         algorithms = {"signature": root.verified.signature_method} if root.verified else {}
         if root.encryption:
             agreed = root.encryption.key.agreement

@@ -48,6 +48,8 @@ GZIP_MEMBERS: Final = 1024
 CANONICAL_PART: Final = 16 * 1024 * 1024
 #: Attributes on one element of any XML that is canonicalised: sorting them takes the square of their number.
 CANONICAL_ATTRIBUTES: Final = 1024
+#: Octets of a payload in which its business document header must end: one with a document reference in it is a tenth of this.
+DOCUMENT_HEADER: Final = 256 * 1024
 #: Smallest RSA modulus in bits that is believed.
 RSA_BITS: Final = 2048
 #: Smallest elliptic curve in bits that is believed.

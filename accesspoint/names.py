@@ -20,6 +20,7 @@ XENC11: Final = "http://www.w3.org/2009/xmlenc11#"
 DSIG11: Final = "http://www.w3.org/2009/xmldsig11#"
 DSIG_MORE: Final = "http://www.w3.org/2021/04/xmldsig-more#"
 EC: Final = "http://www.w3.org/2001/10/xml-exc-c14n#"
+SBDH: Final = "http://www.unece.org/cefact/namespaces/StandardBusinessDocumentHeader"
 XML: Final = "http://www.w3.org/XML/1998/namespace"
 
 # --- ebMS values
@@ -41,6 +42,17 @@ GZIP: Final = "application/gzip"
 ORIGINAL_SENDER: Final = "originalSender"
 FINAL_RECIPIENT: Final = "finalRecipient"
 TRACKING_IDENTIFIER: Final = "trackingIdentifier"
+
+# --- what communities agree on: Peppol AS4, ENTSOG AS4
+AS4_ACTION: Final = "http://docs.oasis-open.org/ebxml-msg/as4/200902/action"
+PARTICIPANTS: Final = "iso6523-actorid-upis"
+PEPPOL_PARTY: Final = "urn:fdc:peppol.eu:2017:identifiers:ap"
+PEPPOL_AGREEMENT: Final = "urn:fdc:peppol.eu:2017:agreements:tia:ap_provider"
+PEPPOL_PROCESSES: Final = "cenbii-procid-ubl"
+PEPPOL_NOT_SERVICED: Final = "PEPPOL:NOT_SERVICED"
+EIC_PARTY: Final = "http://www.entsoe.eu/eic-codes/eic-party-codes-x"
+EDIGAS_SERVICE: Final = "http://edigas.org/service"
+EDIGAS_DOCUMENT_TYPE: Final = "EDIGASDocumentType"
 
 # --- algorithms
 SHA1: Final = DS + "sha1"

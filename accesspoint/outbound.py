@@ -22,7 +22,7 @@ from typing import Final
 
 from cryptography import x509
 
-from accesspoint import mime
+from accesspoint import mime, sbdh
 from accesspoint.ebms import (
     BODY_ID,
     KEY_ID,
@@ -42,14 +42,16 @@ from accesspoint.errors import (
     INVALID_RECEIPT,
     MISSING_RECEIPT,
     POLICY_NONCOMPLIANCE,
+    PROCESSING_MODE_MISMATCH,
     EbmsError,
     HttpRefusal,
     RemoteError,
 )
 from accesspoint.names import COMPRESSION_TYPE, GZIP, MIME_TYPE, RSA_OAEP
-from accesspoint.pmode import PMode
+from accesspoint.pmode import PMode, check_header, check_subject
 from accesspoint.receipts import match_receipt, parse_errors, parse_receipt
 from accesspoint.references import Reference, Transform
+from accesspoint.sbdh import Header
 from accesspoint.soap import Envelope, parse_envelope
 from accesspoint.wss import Trust, attachment_reference, local_references, security_xml, signed_info, verify
 from accesspoint.xmlenc import IV, TAG, PartEncryptor, encryption_xml, way_to, wrap_key
@@ -216,14 +218,17 @@ def build(
     certificate: x509.Certificate,
     sign: Sign,
     *,
+    header: Header | None = None,
     entropy: Entropy = system_entropy,
 ) -> Message:
     """Header, signature and encryption of a user message whose parts are prepared.
 
-    ``message.parts`` is filled in here. Raises `ValueError` for a value XML or a MIME header cannot hold and `EbmsError` for a
-    P-Mode that lacks what its profile demands.
+    ``message.parts`` is filled in here. ``header`` is the business document header of the first payload, where the profile
+    demands one. Raises `ValueError` for a value XML or a MIME header cannot hold and `EbmsError` for what breaks the profile's
+    demands: the same that the receiver would refuse.
     """
     message = replace(message, parts=tuple(part.info() for part in parts))
+    _check(pmode, message, certificate, header)
     mark = entropy(8).hex()
     messaging, body = user_message_xml(message, MESSAGING_ID), body_xml(BODY_ID)
     references = (
@@ -248,6 +253,18 @@ def build(
     root = envelope_xml(security, messaging, body)
     wire = tuple((p.cid, p.wire_type, p.length, iv) for p, iv in zip(parts, ivs, strict=True))
     return Message(message.message_id, root, f"stafet-{mark}", key, wire, references)
+
+
+def _check(pmode: PMode, message: UserMessage, certificate: x509.Certificate, header: Header | None) -> None:
+    """Raises `EbmsError` for what the profile has no place for."""
+    check_header(pmode, message)
+    check_subject(pmode, message.from_, certificate, "From/PartyId")
+    if pmode.their_encryption_certificate is not None:
+        check_subject(pmode, message.to, pmode.their_encryption_certificate, "To/PartyId")
+    if pmode.profile.demands.envelope and not message.is_test:
+        if header is None:
+            raise EbmsError(PROCESSING_MODE_MISMATCH, field=sbdh.FIELD, cause="is missing")
+        sbdh.check(header, message, pmode.profile.demands)
 
 
 # --- the answer -------------------------------------------------------------------------------------------------------

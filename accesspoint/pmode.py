@@ -11,13 +11,17 @@ Rules:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
+from cryptography.x509.oid import NameOID
 
 from accesspoint.ebms import Party, Typed, UserMessage
 from accesspoint.errors import (
+    FAILED_AUTHENTICATION,
+    OTHER,
     POLICY_NONCOMPLIANCE,
     PROCESSING_MODE_MISMATCH,
     VALUE_INCONSISTENT,
@@ -25,7 +29,14 @@ from accesspoint.errors import (
     CatalogueEntry,
     EbmsError,
 )
-from accesspoint.names import DEFAULT_MPC, FINAL_RECIPIENT, ORIGINAL_SENDER
+from accesspoint.names import (
+    COMPRESSION_TYPE,
+    DEFAULT_MPC,
+    FINAL_RECIPIENT,
+    MIME_TYPE,
+    ORIGINAL_SENDER,
+    PEPPOL_NOT_SERVICED,
+)
 from accesspoint.profiles import Profile
 from accesspoint.tokens import Form
 
@@ -64,6 +75,8 @@ class PMode:
     """The receiver pulls; nothing is pushed under it."""
     name: str = ""
     """What both sides call this P-Mode in ``AgreementRef/@pmode``; "" when they do not."""
+    recipients: tuple[Typed, ...] = ()
+    """Whom we serve, where the profile has others refused."""
 
 
 def _no(entry: CatalogueEntry, what: str, got: object, want: Iterable[object], remedy: str = "") -> EbmsError:
@@ -134,16 +147,13 @@ def _check_names(message: UserMessage) -> None:
 
 
 def check_header(pmode: PMode, message: UserMessage) -> None:
-    """What the agreement demands beyond selection.
+    """What the agreement and its profile demand of a header beyond selection, of one that is sent as of one that came.
 
-    Raises `EbmsError` 0010 for too many payloads or a missing corner property, 0103 for a payload that cannot be encrypted.
+    Raises `EbmsError` 0010 for a value, a property or a number of payloads that the profile has no place for, 0103 for a payload
+    that cannot be encrypted.
     """
     if len(message.parts) > pmode.max_parts:
-        raise EbmsError(
-            PROCESSING_MODE_MISMATCH,
-            field="PayloadInfo",
-            cause=f"{len(message.parts)} payloads, agreed are at most {pmode.max_parts}",
-        )
+        raise _mismatch("PayloadInfo", f"{len(message.parts)} payloads, agreed are at most {pmode.max_parts}")
     if pmode.profile.demand_encryption and any(part.cid is None for part in message.parts):
         raise EbmsError(
             POLICY_NONCOMPLIANCE,
@@ -151,11 +161,79 @@ def check_header(pmode: PMode, message: UserMessage) -> None:
             cause="a payload in the SOAP body cannot be encrypted",
             remedy="send each payload as a MIME part",
         )
-    if pmode.profile.four_corner and not message.is_test:
-        for name in (ORIGINAL_SENDER, FINAL_RECIPIENT):
-            if message.property(name) is None:
-                raise EbmsError(
-                    PROCESSING_MODE_MISMATCH,
-                    field=f"MessageProperties/{name}",
-                    cause="is missing; four corners demand it",
-                )
+    demands = pmode.profile.demands
+    if demands.agreement_named and message.agreement is None:
+        raise _mismatch("AgreementRef", f"is missing; {pmode.profile.name} demands it", "say the agreement")
+    if demands.conversation_empty and message.conversation_id:
+        raise _mismatch("ConversationId", f"is not empty; {pmode.profile.name} demands that", "send it empty")
+    if message.is_test:
+        return
+    if pmode.profile.four_corner:
+        _check_corners(pmode, message)
+    _check_payloads(pmode, message)
+
+
+def _mismatch(field: str, cause: str, remedy: str = "") -> EbmsError:
+    return EbmsError(PROCESSING_MODE_MISMATCH, field=field, cause=cause, remedy=remedy)
+
+
+def _check_corners(pmode: PMode, message: UserMessage) -> None:
+    """Original sender and final recipient: each there once, and of the kind demanded."""
+    demands = pmode.profile.demands
+    for name in (ORIGINAL_SENDER, FINAL_RECIPIENT):
+        field, found = f"MessageProperties/{name}", [p for p in message.properties if p.name.lower() == name.lower()]
+        if not found:
+            raise _mismatch(field, "is missing; four corners demand it")
+        if len(found) > 1:
+            raise _mismatch(field, "is there twice, in different spellings", f"send {name} once")
+        if demands.corner_type and found[0].type != demands.corner_type:
+            cause = f"has the type {found[0].type!r}; {pmode.profile.name} demands {demands.corner_type!r}"
+            raise _mismatch(f"{field}/@type", cause, "say the identifier scheme there")
+        if demands.corner_form and not re.fullmatch(demands.corner_form, found[0].value):
+            raise _mismatch(field, f"is no participant of {pmode.profile.name}: demanded is {demands.corner_form}")
+
+
+def check_served(pmode: PMode, message: UserMessage) -> None:
+    """That a message that came is for somebody we serve, where the profile says how others are refused. Raises 0004."""
+    if not pmode.profile.demands.served or message.is_test:
+        return
+    found = message.property(FINAL_RECIPIENT)
+    if found is None or Typed(found.value, found.type) not in pmode.recipients:
+        raise EbmsError(
+            OTHER,
+            field=PEPPOL_NOT_SERVICED,
+            cause=f"{FINAL_RECIPIENT} is served by no system behind this access point",
+            remedy="look the receiver up again before sending anew",
+            detail=PEPPOL_NOT_SERVICED,
+        )
+
+
+def _check_payloads(pmode: PMode, message: UserMessage) -> None:
+    """How many payloads there are, and what each says of itself."""
+    name, demands = pmode.profile.name, pmode.profile.demands
+    if demands.one_payload and len(message.parts) != 1:
+        raise _mismatch("PayloadInfo", f"{len(message.parts)} payloads; {name} demands exactly one")
+    if demands.envelope and not message.parts:
+        raise _mismatch("PayloadInfo", f"has no payload; {name} demands that the first is a business document header")
+    for part in message.parts:
+        if demands.compressed and part.get(COMPRESSION_TYPE) is None:
+            raise _mismatch("PartProperties/CompressionType", f"is missing; {name} demands compression")
+        kind = (part.get(MIME_TYPE) or "").partition(";")[0].strip().lower()
+        if demands.media_types and kind not in demands.media_types:
+            raise _mismatch(
+                "PartProperties/MimeType", f"is {kind!r}; {name} demands {' or '.join(demands.media_types)}"
+            )
+
+
+def check_subject(pmode: PMode, party: Party, certificate: x509.Certificate, field: str) -> None:
+    """That a certificate is the party's by its common name, where the profile says so. Raises 0101 naming ``field``."""
+    if not pmode.profile.demands.party_is_subject:
+        return
+    found = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    if [str(item.value) for item in found] != [party.id.value]:
+        raise EbmsError(
+            FAILED_AUTHENTICATION,
+            field=field,
+            cause=f"is not the common name of the certificate, which {pmode.profile.name} demands",
+            remedy="use the PartyId that the certificate was issued for",
+        )

@@ -1,20 +1,66 @@
 """Profiles as reviewed values: what we send under them, and what we accept [eD1.15 §1.4.5].
 
+A profile is algorithms, and what a community agrees on beside them (`Demands`).
+
 Rules:
 
 1. A profile is data used in both directions; nobody edits it per partner. What an agreement adds is named in the partner's
    file and widens *acceptance* only: we always send the profile's own algorithms.
 2. Some algorithms are refused whatever an agreement says (`FORBIDDEN`).
 3. What is not listed is refused.
+4. Demands hold in both directions: what breaks one is neither sent nor taken (`accesspoint.pmode`, `accesspoint.sbdh`). What a
+   community says nothing about is not demanded; where it says a value without saying how strictly, it is the only one.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from accesspoint import limits, names
+
+
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """What a profile demands beyond algorithms. Whatever is empty or False is not demanded; ``*_form`` is a regular expression
+    that the whole value must match."""
+
+    party_type: str = ""
+    """``PartyId/@type`` of both sides."""
+    party_form: str = ""
+    party_is_subject: bool = False
+    """A PartyId is the common name of the certificates that belong to it."""
+    role_form: str = ""
+    agreement: str = ""
+    """The one value of ``AgreementRef``, without a type."""
+    agreement_named: bool = False
+    """Every message says its agreement."""
+    service_type: str = ""
+    service_form: str = ""
+    action_form: str = ""
+    conversation_empty: bool = False
+    push_only: bool = False
+    """Nothing is pulled."""
+    tokens: bool = False
+    """Certificates come along as BinarySecurityToken X509v3, for signing and for encryption."""
+    corner_type: str = ""
+    """``@type`` of originalSender and finalRecipient."""
+    corner_form: str = ""
+    served: bool = False
+    """What arrives for a finalRecipient that is not ours to serve is refused, in Peppol's words."""
+    one_payload: bool = False
+    envelope: Literal["", "header", "document"] = ""
+    """The first payload begins with a business document header: one alone or within its document ("header"), or only within its
+    document, which refers to no other payload ("document")."""
+    compressed: bool = False
+    media_types: tuple[str, ...] = ()
+    """Of every payload, before compression."""
+    part_properties: tuple[str, ...] = ()
+    """That the community has for payloads: carried from producer to consumer, demanded of nobody."""
+    payload_size: int = 0
+    """Octets of one payload before compression, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +80,7 @@ class Profile:
     demand_encryption: bool = True
     four_corner: bool = False
     rsa_bits: int = limits.RSA_BITS
+    demands: Demands = Demands()
 
     def accepting(self, algorithms: Iterable[str]) -> Profile:
         """This profile, also accepting what an agreement names. Raises `ValueError` for what is never accepted."""
@@ -98,5 +145,102 @@ EDELIVERY_2_0_EC: Final = replace(
 )
 """Its alternative elliptic curve enhancement: ECDSA and ECDH-ES."""
 
-PROFILES: Final = {p.name: p for p in (EDELIVERY_1_15, EDELIVERY_1_15_FOUR_CORNER, EDELIVERY_2_0, EDELIVERY_2_0_EC)}
+_ROLES: Final = "|".join(re.escape(role) for role in (names.INITIATOR, names.RESPONDER))
+
+EDELIVERY_1_15_SBDH: Final = replace(
+    EDELIVERY_1_15_FOUR_CORNER, name="edelivery-1.15-sbdh", demands=Demands(envelope="header")
+)
+"""Four corners, with the SBDH profile enhancement [eD1.15 §1.5.2].
+
+The first payload is a business document header, or a document that begins with one; Sender and Receiver are originalSender and
+finalRecipient, and every further payload is in the Manifest. The specification lets the consumer compare the values; here that is
+done by the access point, in both directions. It does not say that the corners are there without their own enhancement: they are
+demanded, since there is nothing else to compare.
+"""
+
+PEPPOL: Final = replace(
+    EDELIVERY_1_15_FOUR_CORNER,
+    name="peppol",
+    demands=Demands(
+        party_type=names.PEPPOL_PARTY,
+        party_is_subject=True,
+        role_form=_ROLES,
+        agreement=names.PEPPOL_AGREEMENT,
+        agreement_named=True,
+        service_type=names.PEPPOL_PROCESSES,
+        action_form=".+::.+",
+        push_only=True,
+        tokens=True,
+        corner_type=names.PARTICIPANTS,
+        served=True,
+        one_payload=True,
+        envelope="document",
+        compressed=True,
+        media_types=("application/xml",),
+    ),
+)
+"""Peppol AS4 2.0 [Peppol AS4 profile 2.0.x].
+
+Four corners with participants of ``iso6523-actorid-upis``; parties are access points by the common name of their certificates;
+one payload, a StandardBusinessDocument of type application/xml, compressed. eDelivery has a receiver take what a sender left
+uncompressed [eD1.15 §1.4.3.1]; Peppol's own words are one compressed payload, and the stricter is held here.
+"""
+
+_ENTSOG: Final = Demands(
+    party_type=names.EIC_PARTY,
+    party_form=r"[0-9]{2}[A-Z][A-Z0-9-]{12}[A-Z0-9]",
+    role_form=f"{_ROLES}|[A-Z]{{2,3}}",
+    agreement_named=True,
+    service_type=names.EDIGAS_SERVICE,
+    service_form="A0[1-9]|A1[01]",
+    action_form=re.escape(names.AS4_ACTION),
+    conversation_empty=True,
+    push_only=True,
+    one_payload=True,
+    part_properties=(names.EDIGAS_DOCUMENT_TYPE,),
+    payload_size=10_000_000,
+)
+ENTSOG_3: Final = replace(EDELIVERY_1_15, name="entsog-3", demands=_ENTSOG)
+"""ENTSOG AS4 3.x, the gas network's: EIC party codes, Edigas services, one XML payload, an empty ConversationId, the default MPC.
+
+EDIGASDocumentType and an XML media type are preferred by its test assertions, and products leave them out: the one is carried,
+neither is demanded. Ten megabytes are read as 10,000,000 octets, the smaller of the two that the words can mean.
+"""
+
+ENTSOG_4: Final = replace(EDELIVERY_2_0, name="entsog-4", demands=_ENTSOG)
+"""ENTSOG AS4 4.0: the same over the algorithms of eDelivery AS4 2.0."""
+
+ENTSOG_4_EC: Final = replace(EDELIVERY_2_0_EC, name="entsog-4-ec", demands=_ENTSOG)
+"""ENTSOG AS4 4.0 with elliptic curves."""
+
+EHMI: Final = replace(
+    EDELIVERY_1_15_SBDH,
+    name="ehmi",
+    demands=Demands(
+        corner_type=names.PARTICIPANTS, corner_form="0088:[0-9]{13}", one_payload=True, envelope="document"
+    ),
+)
+"""The Danish health network EHMI, on eDelivery AS4 1.15 with four corners and the SBDH enhancement [ehmiSBDH 2.0.1].
+
+Participants are GLNs under ``iso6523-actorid-upis``; one payload, the ehmiSBDH document, which has no Manifest. EHMI publishes no
+service, action, agreement, role or MPC: a partner's file says them, and nothing about them is demanded. Neither does it say more
+than 1.15 about compression and key references. Check digits of GLNs and what is inside the scopes are the MSH's: they are not
+looked at here.
+"""
+
+PROFILES: Final = {
+    p.name: p
+    for p in (
+        EDELIVERY_1_15,
+        EDELIVERY_1_15_FOUR_CORNER,
+        EDELIVERY_1_15_SBDH,
+        EDELIVERY_2_0,
+        EDELIVERY_2_0_EC,
+        PEPPOL,
+        ENTSOG_3,
+        ENTSOG_4,
+        ENTSOG_4_EC,
+        EHMI,
+    )
+}
 """All profiles by name."""

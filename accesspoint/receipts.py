@@ -87,7 +87,7 @@ def error_xml(error: EbmsError) -> bytes:
             attribute(row.severity),
             attribute(row.short_description),
             text(_safe(words)),
-            text(_safe(row.meaning)),
+            text(_safe(error.detail)),
         )
     )
 

@@ -254,6 +254,13 @@ def parse_key_info(key_info: Element | None, by_id: Mapping[str, Element]) -> Ke
     raise _fail("the reference form is not supported")
 
 
+def is_token(key_info: Element | None, by_id: Mapping[str, Element]) -> bool:
+    """Whether a KeyInfo that can be parsed leads to a BinarySecurityToken that says it is X509v3."""
+    reference = key_info[0][0] if key_info is not None and len(key_info[0]) else None
+    target = by_id.get((reference.get("URI") or "")[1:]) if reference is not None else None
+    return target is not None and target.get("ValueType") == X509V3
+
+
 def candidates(reference: KeyReference, certificates: Sequence[x509.Certificate]) -> list[x509.Certificate]:
     """Those of ``certificates`` that the reference means."""
     return [c for c in certificates if reference.fits(c)]

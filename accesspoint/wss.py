@@ -30,7 +30,7 @@ from accesspoint.names import DS, EC, EXC_C14N, S12, WSSE, tag
 from accesspoint.profiles import Profile
 from accesspoint.references import Reference, Transform, reference_xml
 from accesspoint.soap import Element, Envelope, c14n, parse_xml
-from accesspoint.tokens import Form, KeyReference, decode64, parse_key_info, reference_to, token_xml
+from accesspoint.tokens import Form, KeyReference, decode64, is_token, parse_key_info, reference_to, token_xml
 from accesspoint.xmltext import attribute
 
 _HASHES: Final[dict[str, Callable[..., Any]]] = {
@@ -205,7 +205,10 @@ def verify(envelope: Envelope, profile: Profile, trust: Trust, *, signal: bool =
     for reference in references:
         _check_reference(reference, profile)
     value = decode64(_one(signature, tag(DS, "SignatureValue"), "SignatureValue").text, "SignatureValue")
-    key_info = parse_key_info(signature.find(tag(DS, "KeyInfo")), envelope.by_id)
+    said = signature.find(tag(DS, "KeyInfo"))
+    key_info = parse_key_info(said, envelope.by_id)
+    if profile.demands.tokens and not is_token(said, envelope.by_id):
+        raise _policy("KeyInfo", f"refers to a certificate; {profile.name} demands a BinarySecurityToken X509v3")
     signed = c14n(info, _prefixes(canonicalization))
     for certificate in trust(key_info):
         if _verify_value(certificate, method, value, signed):

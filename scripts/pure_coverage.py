@@ -25,7 +25,7 @@ WITH_EFFECTS: Final = frozenset({"client", "server", "entropy"})
 PURE: Final = {
     "core": ("agreement", "condition", "delivery", "description", "errors", "explain", "integration", "limits", "pace", "parcel",
              "radar", "receipt", "revocation", "route", "schedule", "system"),
-    "gateways/as4": ("checks", "evidence", "hosts", "inventory", "mapping", "partners", "questions", "settings"),
+    "gateways/as4": ("checks", "demands", "evidence", "hosts", "inventory", "mapping", "partners", "questions", "settings"),
     "gateways/as4/moving": ("domibus", "importing", "links", "shape", "terms", "truststore"),
     "gateways/as4/sheets": ("domibus", "holodeck", "java", "sheet"),
 }  # fmt: skip

@@ -16,7 +16,8 @@ from accesspoint.xmlenc import way_to
 from core.clock import DAY
 from core.config import Configuration, Problem, certificates_in
 from core.revocation import issuer_of, list_urls, responder_urls
-from core.trust import lists_in
+from core.trust import common_name, lists_in
+from gateways.as4.demands import contradictions, party_id, serves_nobody
 from gateways.as4.partners import agreed_profile, plan_of
 from gateways.as4.settings import Channel, Partner, PartyIdentifier, demand_type
 
@@ -80,6 +81,7 @@ def check(configuration: Configuration) -> Iterable[Problem]:
     """That partners name parties, systems, integrations and certificates that are there and fit."""
     for partner in configuration.all("as4.partner").values():
         yield from _references(configuration, partner)
+        yield from _demands(configuration, partner)
         yield from _certificates(configuration, partner)
         yield from _revocation(configuration, partner)
         yield from _window(partner)
@@ -113,6 +115,20 @@ def _references(configuration: Configuration, partner: Partner) -> Iterable[Prob
             yield Problem("as4.partner", partner.id, where, f"{exchange.type!r} is no type of {exchange.integration}")
 
 
+def _demands(configuration: Configuration, partner: Partner) -> Iterable[Problem]:
+    """That nothing is said against the profile, by this document or by the party's."""
+    for found in contradictions(partner):
+        yield Problem("as4.partner", partner.id, *found)
+    party = configuration.all("as4.party").get(partner.party)
+    if party is None:
+        return  # named already
+    for field, cause, remedy in party_id(partner.profile, "party_id", party.party_id):
+        yield Problem("as4.partner", partner.id, "party", f"{field} of as4.party {party.id} {cause}", remedy)
+    if serves_nobody(partner, party):
+        cause = f"names nobody in serves, and {partner.profile} has everything refused that comes for others"
+        yield Problem("as4.partner", partner.id, "party", f"as4.party {party.id} {cause}", "list whom you receive for")
+
+
 def _certificates(configuration: Configuration, partner: Partner) -> Iterable[Problem]:
     profile = agreed_profile(partner)
     fields = [("encryption_certificate", partner.encryption_certificate)]
@@ -131,6 +147,10 @@ def _certificates(configuration: Configuration, partner: Partner) -> Iterable[Pr
             check_strength(certificate, profile)
         except EbmsError as error:
             yield Problem("as4.partner", partner.id, where, error.cause)
+        theirs = where.startswith(("encryption_certificate", "signing_certificates"))
+        if theirs and profile.demands.party_is_subject and common_name(certificate) != partner.party_id.value:
+            cause = f"is of {common_name(certificate)!r}; {partner.profile} demands that party_id is its common name"
+            yield Problem("as4.partner", partner.id, where, cause, "compare it with party_id")
         unfit = _unfit(where, certificate, profile)
         if unfit:
             yield Problem("as4.partner", partner.id, where, f"{unfit}, which {partner.profile} demands")

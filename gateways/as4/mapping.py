@@ -3,7 +3,8 @@
 Rules:
 
 1. The conversation is the parcel's correlation id, or its own id: a dialogue keeps together on both sides.
-2. What the kernel does not know is kept: every message property becomes an attribute named ``as4.property.<name>``.
+2. What the kernel does not know is kept: every message property becomes an attribute named ``as4.property.<name>``, and part
+   properties that a profile's community has ``as4.part-property.<name>``.
 3. A payload's file name travels as the part property ``PayloadName``, as Java access points write it; on receipt it is a name to
    show, never a path.
 """
@@ -21,6 +22,7 @@ from accesspoint.errors import VALUE_INCONSISTENT, EbmsError
 from accesspoint.inbound import Accepted, ReceivedPart
 from accesspoint.names import CHARACTER_SET, FINAL_RECIPIENT, ORIGINAL_SENDER, TEST_ACTION, TEST_SERVICE
 from accesspoint.pmode import PMode
+from accesspoint.sbdh import Header
 from core import limits
 from core.clock import Micros
 from core.description import Address, Description
@@ -31,11 +33,17 @@ from gateways.as4.settings import Exchange, Partner
 
 PAYLOAD_NAME: Final = "PayloadName"
 _PREFIX: Final = "as4.property."
+_PART_PREFIX: Final = "as4.part-property."
 _CHARSET: Final = re.compile(r""";\s*charset\s*=\s*"?([A-Za-z][A-Za-z0-9._-]*)(?="?\s*(?:;|$))""", re.IGNORECASE)
 
 
-def user_message(parcel: Parcel, partner: Partner, pmode: PMode, message_id: str, now: Micros) -> UserMessage:
-    """The header of a parcel for a partner; its parts are filled in when it is built."""
+def user_message(
+    parcel: Parcel, partner: Partner, pmode: PMode, message_id: str, now: Micros, document: Header | None = None
+) -> UserMessage:
+    """The header of a parcel for a partner; its parts are filled in when it is built.
+
+    ``document`` is the business document header of the first payload, where the profile demands one.
+    """
     description = parcel.description
     properties = []
     if partner.four_corner is not None:
@@ -43,6 +51,11 @@ def user_message(parcel: Parcel, partner: Partner, pmode: PMode, message_id: str
         properties += [
             Property(ORIGINAL_SENDER, corners.original_sender.value, corners.original_sender.type),
             Property(FINAL_RECIPIENT, corners.final_recipient.value, corners.final_recipient.type),
+        ]
+    elif document is not None:
+        properties += [
+            Property(ORIGINAL_SENDER, document.sender.value, document.sender.type),
+            Property(FINAL_RECIPIENT, document.receiver.value, document.receiver.type),
         ]
     taken = {p.name for p in properties}
     properties += [
@@ -57,7 +70,7 @@ def user_message(parcel: Parcel, partner: Partner, pmode: PMode, message_id: str
         pmode.them,
         pmode.service,
         pmode.action,
-        description.correlation_id or parcel.id,
+        "" if pmode.profile.demands.conversation_empty else description.correlation_id or parcel.id,
         pmode.agreement,
         pmode.name or None if pmode.agreement else None,
         description.attributes.get("as4.ref-to-message-id"),
@@ -69,7 +82,7 @@ def user_message(parcel: Parcel, partner: Partner, pmode: PMode, message_id: str
 def test_message(pmode: PMode, message_id: str, now: Micros) -> UserMessage:
     """The header of a ping: the agreement's parties, the test service, no payload [eD1.15 §1.4.2.4]."""
     service = Typed(TEST_SERVICE)
-    conversation = message_id.partition("@")[0]
+    conversation = "" if pmode.profile.demands.conversation_empty else message_id.partition("@")[0]
     return UserMessage(
         message_id,
         now,
@@ -92,6 +105,13 @@ def part_properties(payload: Payload) -> tuple[Property, ...]:
     found = [Property(CHARACTER_SET, charset[1])] if charset else []
     found += [Property(PAYLOAD_NAME, payload.name[:255])] if payload.name else []
     return tuple(found)
+
+
+def community_properties(parcel: Parcel, pmode: PMode) -> tuple[Property, ...]:
+    """The part properties of the profile's community, as far as the attributes ``as4.part-property.<name>`` say them."""
+    said = parcel.description.attributes
+    known = ((name, said.get(_PART_PREFIX + name)) for name in pmode.profile.demands.part_properties)
+    return tuple(Property(name, value) for name, value in known if value)
 
 
 def media_type(part: ReceivedPart) -> str:
@@ -122,6 +142,10 @@ def description(
     }
     if message.ref_to_message_id:
         attributes["as4.ref-to-message-id"] = message.ref_to_message_id
+    for name in accepted.pmode.profile.demands.part_properties:
+        value = next((said for part in message.parts if (said := part.get(name))), None)
+        if value is not None:
+            attributes[_PART_PREFIX + name] = value
     room = limits.DESCRIPTION_ITEMS - len(attributes)
     if len(message.properties) > room:
         cause = f"{len(message.properties)} properties, at most {room} can be kept"

@@ -22,9 +22,11 @@ from cryptography import x509
 from accesspoint import names
 from accesspoint.compression import Compressor, worth_compressing
 from accesspoint.compression import compress as compress_whole
+from accesspoint.errors import PROCESSING_MODE_MISMATCH, EbmsError
 from accesspoint.outbound import Message, Part, build, new_cid
 from accesspoint.pmode import PMode
 from accesspoint.reencryption import reencrypt
+from accesspoint.sbdh import Header, HeaderReader, content_ids
 from accesspoint.tokens import fingerprint
 from accesspoint.wss import AttachmentDigest
 from core import failpoint, limits
@@ -32,7 +34,7 @@ from core.delivery import Delivery, Frozen
 from core.gateway import Kernel
 from core.keys import seal, unseal
 from core.parcel import Parcel, Payload
-from gateways.as4.mapping import part_properties, user_message
+from gateways.as4.mapping import community_properties, part_properties, user_message
 from gateways.as4.partners import Neighbour, signer
 from gateways.as4.workers import Workers
 
@@ -137,12 +139,21 @@ class Packer:
 
     def _make(self, delivery: Delivery, parcel: Parcel, neighbour: Neighbour, pmode: PMode) -> tuple[Wire, Frozen]:
         """Prepare, build and seal; blocking."""
-        prepared = [self._prepare(parcel, payload, pmode) for payload in parcel.payloads]
+        document = self._document(parcel, pmode)
+        cids = part_ids(len(parcel.payloads), document)
+        prepared = [
+            self._prepare(parcel, payload, pmode, cid) for payload, cid in zip(parcel.payloads, cids, strict=True)
+        ]
         # The id that sorts by time goes first, so that what is new lies together in both sides' indexes.
         message_id = f"{delivery.id}.{new_cid().partition('@')[0]}@{neighbour.party.message_id_domain}"
-        header = user_message(parcel, neighbour.partner, pmode, message_id, self._kernel.clock.now())
+        header = user_message(parcel, neighbour.partner, pmode, message_id, self._kernel.clock.now(), document)
         message = build(
-            pmode, header, [p.part for p in prepared], neighbour.signing.certificate, signer(neighbour.signing)
+            pmode,
+            header,
+            [p.part for p in prepared],
+            neighbour.signing.certificate,
+            signer(neighbour.signing),
+            header=document,
         )
         encrypted_for = _encryption(pmode)[1] if message.key else b""
         wire = Wire(message, tuple((p.octets, p.object_id) for p in prepared), encrypted_for)
@@ -159,11 +170,29 @@ class Packer:
     def _sealed(self, delivery: Delivery, parcel: Parcel, wire: Wire) -> bytes:
         return seal(self._kernel.data_key(parcel), wire.to_bytes(), delivery.id.encode())
 
-    def _prepare(self, parcel: Parcel, payload: Payload, pmode: PMode) -> Prepared:
-        compress = pmode.compress and worth_compressing(payload.media_type)
+    def _document(self, parcel: Parcel, pmode: PMode) -> Header | None:
+        """The business document header of the first payload, where the profile demands one. Raises 0010, and for a payload that
+        is larger than the profile allows."""
+        demands = pmode.profile.demands
+        if demands.payload_size and any(payload.size > demands.payload_size for payload in parcel.payloads):
+            cause = f"larger than {demands.payload_size} octets, which {pmode.profile.name} allows"
+            raise EbmsError(PROCESSING_MODE_MISMATCH, field="payload", cause=cause)
+        if not demands.envelope or not parcel.payloads:
+            return None
+        reader = HeaderReader()
+        for chunk in self._kernel.read_now(parcel, parcel.payloads[0]):
+            reader.feed(chunk)
+            if reader.done:
+                break
+        return reader.header()
+
+    def _prepare(self, parcel: Parcel, payload: Payload, pmode: PMode, cid: str) -> Prepared:
+        demanded = pmode.profile.demands.compressed
+        compress = demanded or (pmode.compress and worth_compressing(payload.media_type))
         small = payload.size <= limits.INLINE_PAYLOAD
-        if not compress or (not small and self._is_dense(parcel, payload)):
-            return self._as_it_is(parcel, payload)
+        sparse = small or demanded or not self._is_dense(parcel, payload)
+        if not (compress and sparse):
+            return self._as_it_is(parcel, payload, pmode, cid)
         keeper = None if small else self._kernel.keep(parcel)
         stream, digest, length = Compressor(), hashlib.sha256(), 0
         held: list[bytes] = []
@@ -178,7 +207,8 @@ class Packer:
             if keeper is not None:
                 keeper.abort()
             raise
-        part = Part(new_cid(), payload.media_type, True, length, digest.digest(), part_properties(payload))
+        properties = (*part_properties(payload), *community_properties(parcel, pmode))
+        part = Part(cid, payload.media_type, True, length, digest.digest(), properties)
         return Prepared(part, b"".join(held)) if keeper is None else Prepared(part, None, keeper.object_id)
 
     def _is_dense(self, parcel: Parcel, payload: Payload) -> bool:
@@ -195,7 +225,7 @@ class Packer:
                 yield stream.feed(view[start : start + _PIECE])
         yield stream.finish()
 
-    def _as_it_is(self, parcel: Parcel, payload: Payload) -> Prepared:
+    def _as_it_is(self, parcel: Parcel, payload: Payload, pmode: PMode, cid: str) -> Prepared:
         """A payload sent uncompressed: its digest is over its own octets, except for text and XML."""
         digest = payload.sha256
         if _is_rewritten(payload.media_type):
@@ -203,7 +233,8 @@ class Packer:
             for chunk in self._kernel.read_now(parcel, payload):
                 own.update(chunk)
             digest = own.digest()
-        return Prepared(Part(new_cid(), payload.media_type, False, payload.size, digest, part_properties(payload)))
+        properties = (*part_properties(payload), *community_properties(parcel, pmode))
+        return Prepared(Part(cid, payload.media_type, False, payload.size, digest, properties))
 
     async def _octets(self, parcel: Parcel, wire: Wire) -> AsyncGenerator[bytes, None]:
         """The body of a large message, piece by piece, read and encrypted in a thread."""
@@ -227,6 +258,13 @@ class Packer:
                     yield writer.update(chunk)
             yield writer.finish()
         yield wire.message.end()
+
+
+def part_ids(count: int, document: Header | None) -> list[str]:
+    """The Content-IDs of so many payloads: ours, except that those behind a business document header are called what its Manifest
+    calls them, in its order."""
+    listed = content_ids(document) if document is not None else ()
+    return [new_cid(), *listed[: count - 1], *(new_cid() for _ in range(count - 1 - len(listed)))][:count]
 
 
 def _encryption(pmode: PMode) -> tuple[x509.Certificate, bytes]:

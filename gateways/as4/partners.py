@@ -345,6 +345,7 @@ def _pmodes(
 
     The sender begins when messages are pushed, the receiver when they are pulled.
     """
+    behind = (partner.four_corner.original_sender,) if partner.four_corner else ()
     for sending in (True, False):
         if exchange.direction not in ("send" if sending else "receive", "both"):
             continue
@@ -374,6 +375,7 @@ def _pmodes(
             mpc=exchange.pull.mpc if exchange.pull else names.DEFAULT_MPC,
             pulled=exchange.pull is not None,
             name=exchange.pmode or "",
+            recipients=tuple(typed(one) for one in (*party.serves, *behind)),
         )
 
 

@@ -10,13 +10,13 @@ Rules:
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from accesspoint.ebms import Typed
 from accesspoint.names import DEFAULT_MPC
-from accesspoint.profiles import ALGORITHMS, PROFILES
+from accesspoint.profiles import ALGORITHMS, PROFILES, Demands
 from accesspoint.tls import SUITES
 from core import limits
 from core.clock import DAY, HOUR
@@ -67,6 +67,16 @@ Versions = Annotated[tuple[Literal["1.2", "1.3"], ...], Field(min_length=1)]
 """Versions of TLS."""
 
 
+def _profile(name: str) -> str:
+    if name not in PROFILES:
+        raise ValueError(f"{name!r} is not a profile; known: {', '.join(PROFILES)}")
+    return name
+
+
+ProfileName = Annotated[str, AfterValidator(_profile)]
+"""A reviewed profile by its name."""
+
+
 class _Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -109,6 +119,9 @@ class Party(_Document):
     """Name of the signing key in the node's key folder."""
     decryption_keys: Annotated[tuple[Name, ...], Field(min_length=1)]
     """Names of the keys partners encrypt for; the old one stays here while a roll-over is under way."""
+    serves: tuple[PartyIdentifier, ...] = ()
+    """Participants behind us, beside those that partners' files name as ``original_sender``. Under Peppol, what comes for others
+    is refused; elsewhere nobody asks."""
     message_id_domain: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,100}$")] = "stafet.invalid"
     """What follows ``@`` in the message ids we make."""
 
@@ -182,9 +195,8 @@ class Partner(_Document):
     party_id: PartyIdentifier
     system: Name
     """The system in whose name their messages enter the kernel."""
-    profile: Literal["edelivery-1.15", "edelivery-1.15-four-corner", "edelivery-2.0", "edelivery-2.0-ec"] = (
-        "edelivery-1.15"
-    )
+    profile: ProfileName = "edelivery-1.15"
+    """The reviewed rules for both directions: algorithms, and what a community demands beside them."""
     url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+(/\S*)?$")]
     signing_certificates: tuple[CertificatePath, ...] = ()
     """Certificates they may sign with. Give these, or `anchors`."""
@@ -223,6 +235,7 @@ class Partner(_Document):
     agreement: Agreement | None = None
     exchanges: Annotated[tuple[Exchange, ...], Field(min_length=1)]
     four_corner: FourCorner | None = None
+    """Left out under a profile with a business document header, the corners of what is sent are those of its document."""
     our_role: Value | None = None
     their_role: Value | None = None
     retry: RetryPlan = RetryPlan()
@@ -241,6 +254,21 @@ class Partner(_Document):
     """Octets of one payload after decompression."""
     tls: Tls = Tls()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _filled(cls, said: Any) -> Any:
+        """What the profile says for everybody need not be in the file."""
+        name = said.get("profile") if isinstance(said, dict) else None
+        demands = PROFILES[name].demands if isinstance(name, str) and name in PROFILES else Demands()
+        known: dict[str, Any] = {}
+        if demands.agreement:
+            known["agreement"] = {"value": demands.agreement}
+        if demands.one_payload:
+            known["max_payloads"] = 1
+        if demands.payload_size:
+            known["max_size"] = demands.payload_size
+        return {**known, **said} if known else said
+
     @model_validator(mode="after")
     def _consistent(self) -> Partner:
         if bool(self.signing_certificates) == bool(self.anchors):
@@ -253,7 +281,8 @@ class Partner(_Document):
         if self.certificate_policies and not self.anchors:
             raise ValueError("certificate_policies need anchors: a certificate that is pinned is believed for itself")
         self._revocation_fits()
-        if self.profile.endswith("four-corner") and self.four_corner is None:
+        profile = PROFILES[self.profile]
+        if profile.four_corner and not profile.demands.envelope and self.four_corner is None:
             raise ValueError("the four-corner profile needs four_corner with original_sender and final_recipient")
         try:
             PROFILES[self.profile].accepting(ALGORITHMS[name] for name in self.also_accept)

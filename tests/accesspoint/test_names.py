@@ -13,14 +13,14 @@ from signxml.algorithms import CanonicalizationMethod, DigestAlgorithm, Signatur
 from accesspoint import names
 
 ALL = {name: value for name, value in vars(names).items() if name.isupper()}
-NAMESPACES = ("S12", "S11", "EB", "EBBP", "MF", "WSSE", "WSU", "WSSE11", "DS", "XENC", "XENC11", "EC", "XML")
+NAMESPACES = ("S12", "S11", "EB", "EBBP", "MF", "WSSE", "WSU", "WSSE11", "DS", "XENC", "XENC11", "EC", "XML", "SBDH")
 
 
 def test_a_name_is_an_address_or_a_word():
     """No white space, nothing but ASCII: they are compared octet for octet."""
     assert len(ALL) > 50
     for name, value in ALL.items():
-        assert re.fullmatch(r"http://[!-~]+|[A-Za-z]+(/[a-z]+)?", value), name
+        assert re.fullmatch(r"http://[!-~]+|urn:[!-~]+|[A-Za-z]+(/[a-z]+)?|[A-Za-z0-9]+([-:][A-Za-z_]+)+", value), name
 
 
 def test_no_string_has_two_names():
@@ -101,6 +101,15 @@ OLD, NEW = WSS + "2004/01/oasis-200401-wss-", WSS + "oasis-wss-"
         ("ENCRYPTED_KEY_TOKEN", NEW + "soap-message-security-1.1#EncryptedKey"),
         ("NEXT_MSH", "http://docs.oasis-open.org/ebxml-msg/ebms/v3.0/ns/part2/200811/nextmsh"),
         ("EBMS_ACTOR", "ebms"),
+        ("AS4_ACTION", "http://docs.oasis-open.org/ebxml-msg/as4/200902/action"),
+        ("PARTICIPANTS", "iso6523-actorid-upis"),
+        ("PEPPOL_PARTY", "urn:fdc:peppol.eu:2017:identifiers:ap"),
+        ("PEPPOL_AGREEMENT", "urn:fdc:peppol.eu:2017:agreements:tia:ap_provider"),
+        ("PEPPOL_PROCESSES", "cenbii-procid-ubl"),
+        ("PEPPOL_NOT_SERVICED", "PEPPOL:NOT_SERVICED"),
+        ("EIC_PARTY", "http://www.entsoe.eu/eic-codes/eic-party-codes-x"),
+        ("EDIGAS_SERVICE", "http://edigas.org/service"),
+        ("EDIGAS_DOCUMENT_TYPE", "EDIGASDocumentType"),
     ],
 )
 def test_what_those_libraries_do_not_know_is_spelled_out(name, spelled):
@@ -121,7 +130,7 @@ def test_a_tag_is_how_the_parser_names_an_element(name):
 def test_the_namespaces_are_those_of_the_official_schemas(shared: Path):
     """Each is the target of one; the attribute-only WS-Security 1.1 and XML Encryption 1.1 among them."""
     declared = set()
-    for folder in ("ebms", "soap", "wss", "xmldsig", "xenc", "xml"):
+    for folder in ("ebms", "soap", "wss", "xmldsig", "xenc", "xml", "sbdh"):
         for path in (shared / "schemas" / folder).glob("*.xsd"):
             declared.add(etree.parse(path).getroot().get("targetNamespace"))
     assert {getattr(names, name) for name in NAMESPACES} - declared == set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 from accesspoint import names
 from accesspoint.ebms import PartInfo, Party, Property, Typed
 from accesspoint.errors import EbmsError
-from accesspoint.pmode import PMode, check_header, select
-from accesspoint.profiles import EDELIVERY_1_15, EDELIVERY_1_15_FOUR_CORNER
+from accesspoint.pmode import PMode, check_header, check_served, check_subject, select
+from accesspoint.profiles import EDELIVERY_1_15, EDELIVERY_1_15_FOUR_CORNER, ENTSOG_3, PEPPOL, PROFILES
 from accesspoint.receipts import error_xml
+from conformance.pki import Authority
 from tests.accesspoint.headers import message, quick
 
 KIND = "urn:demo:parties"
@@ -360,3 +362,100 @@ def test_four_corners_name_original_sender_and_final_recipient(missing):
     check_header(pmode("p"), message())
     words = ("EBMS:0010", f"MessageProperties/{CORNERS[missing].name}", "is missing; four corners demand it")
     assert demanded(mode, properties=(CORNERS[1 - missing],)) == words
+
+
+# --- what a community demands -----------------------------------------------------------------------------------------
+
+PARTICIPANT = Property(names.ORIGINAL_SENDER, "0088:5790000000005", names.PARTICIPANTS)
+BOTH = (PARTICIPANT, Property(names.FINAL_RECIPIENT, "0088:5790000000012", names.PARTICIPANTS))
+TYPED = Property(names.MIME_TYPE, "Application/XML; charset=utf-8")
+DOCUMENT = PartInfo("a@stafet", (TYPED, Property(names.COMPRESSION_TYPE, names.GZIP)))
+NOMINATION = PartInfo("a@stafet", (TYPED, Property(names.EDIGAS_DOCUMENT_TYPE, "01G")))
+RIGHT: dict[str, dict[str, Any]] = {
+    "edelivery-1.15-sbdh": {"properties": BOTH, "parts": (PartInfo("a@stafet"), PartInfo("b@stafet"))},
+    "peppol": {"properties": BOTH, "parts": (DOCUMENT,), "agreement": AGREED},
+    "entsog-3": {"parts": (NOMINATION,), "agreement": AGREED, "conversation_id": ""},
+    "entsog-4": {"parts": (PartInfo("a@stafet"),), "agreement": AGREED, "conversation_id": ""},
+    "ehmi": {"properties": BOTH, "parts": (PartInfo("a@stafet"),)},
+}
+ONE = "0 payloads; {} demands exactly one"
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_what_a_community_demands_is_taken(name):
+    """And of a test message only what is no business of payloads and corners."""
+    mode = pmode("p", profile=PROFILES[name])
+    check_header(mode, message(**RIGHT[name]))
+    test = {**RIGHT[name], "service": Typed(names.TEST_SERVICE), "parts": (), "properties": ()}
+    check_header(mode, message(**test))
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "cause", "more"),
+    [
+        ("edelivery-1.15-sbdh", "PayloadInfo", "has no payload; {} demands that the first is a business document header",
+         {"parts": ()}),
+        ("edelivery-1.15-sbdh", "MessageProperties/finalRecipient", "is missing; four corners demand it",
+         {"properties": BOTH[:1]}),
+        ("edelivery-1.15-sbdh", "MessageProperties/originalSender", "is there twice, in different spellings",
+         {"properties": (*BOTH, replace(PARTICIPANT, name="OriginalSender", value="0088:5790000000999"))}),
+        ("peppol", "AgreementRef", "is missing; {} demands it", {"agreement": None}),
+        ("peppol", "PayloadInfo", ONE, {"parts": ()}),
+        ("peppol", "PayloadInfo", ONE.replace("0", "2"), {"parts": (DOCUMENT, replace(DOCUMENT, cid="b@stafet"))}),
+        ("peppol", "PartProperties/CompressionType", "is missing; {} demands compression", {"parts": (NOMINATION,)}),
+        ("peppol", "PartProperties/MimeType", "is 'text/xml'; {} demands application/xml",
+         {"parts": (PartInfo("a@stafet", (replace(TYPED, value="text/xml"), DOCUMENT.properties[1])),)}),
+        ("peppol", "MessageProperties/originalSender/@type", "has the type None; {} demands 'iso6523-actorid-upis'",
+         {"properties": (replace(BOTH[0], type=None), BOTH[1])}),
+        ("peppol", "MessageProperties/finalRecipient/@type", "has the type 'urn:x'; {} demands 'iso6523-actorid-upis'",
+         {"properties": (BOTH[0], replace(BOTH[1], type="urn:x"))}),
+        ("entsog-3", "AgreementRef", "is missing; {} demands it", {"agreement": None}),
+        ("entsog-3", "ConversationId", "is not empty; {} demands that", {"conversation_id": "c-1"}),
+        ("entsog-4", "PayloadInfo", ONE, {"parts": ()}),
+        ("ehmi", "PayloadInfo", ONE, {"parts": ()}),
+        ("ehmi", "MessageProperties/originalSender", "is no participant of {}: demanded is 0088:[0-9]{{13}}",
+         {"properties": (replace(BOTH[0], value="0088:579000000000"), BOTH[1])}),
+    ],
+)  # fmt: skip
+def test_what_breaks_a_community_s_demand_is_refused(name, field, cause, more):
+    """Each with its field, and the profile that demands it."""
+    mode = pmode("p", profile=PROFILES[name])
+    assert demanded(mode, **{**RIGHT[name], **more}) == ("EBMS:0010", field, cause.format(name))
+
+
+def test_agreement_and_conversation_of_a_test_message_are_those_of_a_real_one():
+    """A test tries what was agreed [eD1.15 §1.4.2.4]."""
+    mode = pmode("p", profile=ENTSOG_3)
+    test = {**RIGHT["entsog-3"], "service": Typed(names.TEST_SERVICE), "parts": ()}
+    assert demanded(mode, **{**test, "agreement": None})[1] == "AgreementRef"
+    assert demanded(mode, **{**test, "conversation_id": "c"})[1] == "ConversationId"
+
+
+def test_what_comes_for_somebody_else_is_refused_in_peppol_s_words():
+    """0004 and PEPPOL:NOT_SERVICED where peers look for it; type and value count; a test message is for nobody."""
+    ours = Typed(BOTH[1].value, BOTH[1].type)
+    check_served(pmode("p", profile=PEPPOL, recipients=(ours,)), message(**RIGHT["peppol"]))
+    check_served(pmode("p", profile=PEPPOL), message(service=Typed(names.TEST_SERVICE)))
+    check_served(pmode("p", profile=PROFILES["ehmi"]), message(**RIGHT["ehmi"]))
+    for recipients in ((), (replace(ours, type=None),), (replace(ours, value="0088:5790000000999"),)):
+        for properties in (BOTH, ()):
+            with pytest.raises(EbmsError) as caught:
+                check_served(pmode("p", profile=PEPPOL, recipients=recipients), message(properties=properties))
+            assert caught.value.error.code == "EBMS:0004"
+            words = error_xml(caught.value)
+            assert b">PEPPOL:NOT_SERVICED: finalRecipient is served by no system" in words
+            assert b"<eb:ErrorDetail>PEPPOL:NOT_SERVICED</eb:ErrorDetail>" in words
+
+
+def test_a_party_is_the_subject_of_its_certificate_where_the_profile_says_so():
+    """The whole common name, and only one."""
+    authority = Authority("Fictitious authority", datetime(2026, 3, 1, tzinfo=UTC))
+    certificate = authority.issue("municipality", "both").certificate
+    mode = pmode("p", profile=PEPPOL)
+    check_subject(mode, CITY, certificate, "From/PartyId")
+    check_subject(pmode("p"), TOWN, certificate, "From/PartyId")
+    for party in (TOWN, replace(CITY, id=Typed("Municipality")), replace(CITY, id=Typed("municipality "))):
+        with pytest.raises(EbmsError) as caught:
+            check_subject(mode, party, certificate, "From/PartyId")
+        assert (caught.value.error.code, caught.value.field) == ("EBMS:0101", "From/PartyId")
+        assert caught.value.cause == "is not the common name of the certificate, which peppol demands"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
@@ -13,10 +14,17 @@ from accesspoint.profiles import (
     ALGORITHMS,
     EDELIVERY_1_15,
     EDELIVERY_1_15_FOUR_CORNER,
+    EDELIVERY_1_15_SBDH,
     EDELIVERY_2_0,
     EDELIVERY_2_0_EC,
+    EHMI,
+    ENTSOG_3,
+    ENTSOG_4,
+    ENTSOG_4_EC,
     FORBIDDEN,
+    PEPPOL,
     PROFILES,
+    Demands,
 )
 from tests.accesspoint.headers import quick
 
@@ -97,8 +105,54 @@ def test_four_corners_differ_in_that_alone():
         "edelivery-1.15": EDELIVERY_1_15,
         "edelivery-1.15-four-corner": EDELIVERY_1_15_FOUR_CORNER,
         "edelivery-2.0": EDELIVERY_2_0,
+        "edelivery-1.15-sbdh": EDELIVERY_1_15_SBDH,
         "edelivery-2.0-ec": EDELIVERY_2_0_EC,
+        "peppol": PEPPOL,
+        "entsog-3": ENTSOG_3,
+        "entsog-4": ENTSOG_4,
+        "entsog-4-ec": ENTSOG_4_EC,
+        "ehmi": EHMI,
     }
+    assert all(name == profile.name for name, profile in PROFILES.items())
+
+
+@pytest.mark.parametrize(
+    ("profile", "base"),
+    [
+        (EDELIVERY_1_15_SBDH, EDELIVERY_1_15_FOUR_CORNER),
+        (PEPPOL, EDELIVERY_1_15_FOUR_CORNER),
+        (EHMI, EDELIVERY_1_15_FOUR_CORNER),
+        (ENTSOG_3, EDELIVERY_1_15),
+        (ENTSOG_4, EDELIVERY_2_0),
+        (ENTSOG_4_EC, EDELIVERY_2_0_EC),
+    ],
+    ids=lambda p: p.name,
+)
+def test_a_community_changes_no_algorithm(profile, base):
+    """What it demands stands beside the algorithms of an eDelivery profile, which demands nothing beyond them."""
+    assert replace(profile, name=base.name, demands=Demands()) == base
+    assert profile.demands != base.demands == Demands()
+
+
+@pytest.mark.parametrize(
+    ("form", "good", "bad"),
+    [
+        (ENTSOG_3.demands.party_form, "21X-NL-A-A0A0A-Z", "21X-NL-A-A0A0A-ZZ"),
+        (ENTSOG_3.demands.party_form, "12XBKW-HANDEL--X", "\u0661\u0662XBKW-HANDEL--X"),
+        (ENTSOG_3.demands.service_form, "A11", "A12"),
+        (ENTSOG_3.demands.service_form, "A01", "A00"),
+        (ENTSOG_3.demands.role_form, "ZSO", "zso"),
+        (ENTSOG_3.demands.role_form, names.INITIATOR, names.INITIATOR.replace(".", "x")),
+        (PEPPOL.demands.role_form, names.RESPONDER, "ZSO"),
+        (PEPPOL.demands.action_form, "busdox-docid-qns::urn:a::b", "urn:a"),
+        (EHMI.demands.corner_form, "0088:5790000000000", "0088:579000000000"),
+        (EHMI.demands.corner_form, "0088:5790000000001", "0184:5790000000001"),
+    ],
+)
+def test_forms_say_what_fits_and_what_does_not(form, good, bad):
+    """One value of each kind, and the nearest that is none."""
+    assert re.fullmatch(form, good)
+    assert not re.fullmatch(form, bad)
 
 
 @pytest.mark.parametrize("algorithm", BROKEN)

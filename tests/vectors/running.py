@@ -6,7 +6,7 @@ Rules:
 2. The partner file is a real document that goes through `gateways.as4.settings` and `gateways.as4.partners`. What no partner file
    can say is named in the origin (``beyond``) and put into the P-Modes that were made from it.
 3. "By default" is the same partner and the same clock under edelivery-1.15, without what the partner file widens
-   (``also_accept``, ``untyped_names``) and without what lies beyond it.
+   (``also_accept``, ``untyped_names``), without what its community demands, and without what lies beyond it.
 4. A header rule that hides what a sample is about can be lifted, by name, for one run (`lift`).
 """
 
@@ -38,6 +38,7 @@ from accesspoint.errors import EbmsError, HttpRefusal, RemoteError, SoapFault
 from accesspoint.inbound import Accepted, Receiver
 from accesspoint.outbound import Acknowledged, Message, judge_answer
 from accesspoint.pmode import PMode
+from accesspoint.profiles import EDELIVERY_1_15, PROFILES
 from accesspoint.receipts import parse_errors, parse_receipt
 from accesspoint.references import Reference
 from accesspoint.soap import Element, parse_envelope, text_of
@@ -228,6 +229,8 @@ def documents(row: Mapping[str, Any], *, default: bool) -> tuple[dict[str, Any],
         partner["exchanges"] = [{**exchange, "pmode": row["pmode"]} for exchange in partner["exchanges"]]
     if default:
         partner = {name: value for name, value in partner.items() if name not in _WIDENS}
+        if PROFILES[partner.get("profile", EDELIVERY_1_15.name)].demands != EDELIVERY_1_15.demands:
+            partner["profile"] = EDELIVERY_1_15.name
         party, partner = ({**document, "party_id": _typed(document["party_id"])} for document in (party, partner))
         partner["exchanges"] = [{**e, "service": _typed(e["service"])} for e in partner["exchanges"]]
     return party, partner

@@ -21,14 +21,17 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ValidationError
 
 from accesspoint.ebms import Typed
+from accesspoint.profiles import PROFILES
 from core.errors import ConfigError
 from core.system import RESIDUAL
+from gateways.as4.demands import contradictions, party_id
 from gateways.as4.moving.domibus import Leg, Party, PMode
 from gateways.as4.moving.links import Link, agreed, links_of, same, unused
 from gateways.as4.moving.shape import Finding
 from gateways.as4.moving.terms import (
     CORNERS,
     also_accept,
+    community_of,
     corners_of,
     key_reference,
     leg_findings,
@@ -37,7 +40,7 @@ from gateways.as4.moving.terms import (
     refusal,
     retry_plan,
 )
-from gateways.as4.settings import Partner
+from gateways.as4.settings import Partner, PartyIdentifier
 from gateways.as4.settings import Party as OurParty
 
 Document = dict[str, Any]
@@ -251,6 +254,7 @@ class _Writing:
         if roles is not None:
             document["our_role"], document["their_role"] = roles
         self._corners(document, legs, party)
+        self._community(document, (theirs, ours), [leg.service for leg in legs])
         bounds = [payload_bounds(leg) for leg in legs]
         if all(size for size, _ in bounds):
             document["max_size"] = max(size for size, _ in bounds)
@@ -277,6 +281,37 @@ class _Writing:
                 "not every leg demands the corners under the profile: they are sent, and not demanded of what arrives"
             )
             self.result.say(Finding("changed", element, reason))
+
+    def _community(self, document: Document, parties: Sequence[Typed], services: Sequence[Typed]) -> None:
+        """The profile of a community whose names these are; where a person has to say more for it, that is said."""
+        element, wanted = f"as4.partner {document['id']}", community_of(document["profile"], parties, services)
+        if not wanted:
+            return
+        if PROFILES[wanted].four_corner:
+            reason = f"its party ids are those of the profile {wanted}, which demands more than a P-Mode shows"
+            remedy = (
+                f"say profile: {wanted} without four_corner, and list whom you receive for in serves of the as4.party"
+            )
+            self.result.say(Finding("to do", element, reason, remedy))
+            return
+        most = PROFILES[wanted].demands.payload_size
+        fitting = {
+            **document,
+            "profile": wanted,
+            "max_payloads": 1,
+            "max_size": min(most, document.get("max_size", most)),
+        }
+        found = list(party_id(wanted, "our party_id", PartyIdentifier(**_name(parties[1]))))
+        if not (against := _wrong(fitting)):
+            found += contradictions(Partner.model_validate(fitting))
+            against = "; ".join(f"{field} {cause}" for field, cause, _ in found)
+        if against:
+            reason = f"its services are those of the profile {wanted}, which is not taken: {against}"
+            self.result.say(Finding("note", element, reason))
+            return
+        document.update(fitting)
+        reason = f"its services are those of {wanted}: one payload and an empty ConversationId are demanded"
+        self.result.say(Finding("changed", element, reason))
 
     def _to_do(self, party: Party, document: Document) -> Iterator[Finding]:
         element = f"party {party.name}"

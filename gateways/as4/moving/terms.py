@@ -5,11 +5,13 @@ Rule: pure translation of one leg or one process. What a word means, and what is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from accesspoint import names
+from accesspoint.ebms import Typed
+from accesspoint.profiles import EDELIVERY_1_15, EDELIVERY_2_0_EC, ENTSOG_3, ENTSOG_4_EC, PEPPOL
 from core import limits
 from gateways.as4.moving.domibus import Leg, Process
 from gateways.as4.moving.shape import Finding
@@ -60,6 +62,15 @@ def profile_of(leg: Leg) -> str:
     """The profile whose algorithms the leg uses, without regard to corners."""
     elliptic = leg.security_profile.upper() == "ECC" or leg.signature_method.upper() == "ECDSA_SHA256"
     return "edelivery-2.0-ec" if elliptic else "edelivery-1.15"
+
+
+def community_of(profile: str, parties: Sequence[Typed], services: Sequence[Typed]) -> str:
+    """The profile of the community whose identifiers these are, or "": header values are all that a P-Mode shows of it."""
+    if all(party.type == names.PEPPOL_PARTY for party in parties):
+        return PEPPOL.name
+    if all(service.type == names.EDIGAS_SERVICE for service in services):
+        return {EDELIVERY_1_15.name: ENTSOG_3.name, EDELIVERY_2_0_EC.name: ENTSOG_4_EC.name}.get(profile, "")
+    return ""
 
 
 def also_accept(leg: Leg) -> str:

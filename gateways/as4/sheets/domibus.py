@@ -145,7 +145,7 @@ def _legs(business: Element, agreed: Agreed) -> None:
         leg.set("defaultMpc", "defaultMpc")
         leg.set("receptionAwareness", "agreedAwareness")
         leg.set("reliability", "agreedReliability")
-        if agreed.partner.four_corner is not None:
+        if agreed.partner.four_corner is not None or agreed.profile.four_corner:
             leg.set("propertySet", "cornerProperties")
         leg.set("errorHandling", "agreedErrors")
         leg.set("compressPayloads", "true" if agreed.partner.compress else "false")

@@ -22,9 +22,6 @@ _SIGNS: Final = {
 }
 _AGREES: Final = {names.X25519: "setEDelivery2KeyAgreementX25519", names.ECDH_ES: "setEDelivery2KeyAgreementECDHES"}
 
-_TYPE: Final = "urn:fdc:peppol.eu:2017:identifiers:ap"
-_AGREEMENT: Final = "urn:fdc:peppol.eu:2017:agreements:tia:ap_provider"
-
 
 def _java(text: str | None) -> str:
     """A Java literal."""
@@ -146,12 +143,12 @@ def oxalis_text(agreed: Agreed) -> str:
 def _differing(agreed: Agreed) -> Iterator[str]:
     partner, party = agreed.partner, agreed.party
     for where, identifier in (("as4.party: party_id", party.party_id), ("as4.partner: party_id", partner.party_id)):
-        if identifier.type != _TYPE:
-            yield f"{where}.type is {identifier.type or 'none'}; Peppol's is {_TYPE}"
-    if agreed.agreement is None or (agreed.agreement.value, agreed.agreement.type) != (_AGREEMENT, None):
-        yield f"as4.partner: agreement is {agreed.agreement or 'none'}; Peppol's is {_AGREEMENT}, without a type"
-    if not agreed.profile.four_corner:
-        yield f"as4.partner: profile is {partner.profile}; Peppol's is edelivery-1.15-four-corner"
+        if identifier.type != names.PEPPOL_PARTY:
+            yield f"{where}.type is {identifier.type or 'none'}; Peppol's is {names.PEPPOL_PARTY}"
+    if agreed.agreement is None or (agreed.agreement.value, agreed.agreement.type) != (names.PEPPOL_AGREEMENT, None):
+        yield f"as4.partner: agreement is {agreed.agreement or 'none'}; Peppol's is {names.PEPPOL_AGREEMENT}, without a type"
+    if partner.profile != "peppol":
+        yield f"as4.partner: profile is {partner.profile}; Peppol's is peppol"
     if partner.key_reference != "binary-security-token":
         yield f"as4.partner: key_reference is {partner.key_reference}; Peppol's is binary-security-token"
     if partner.our_role or partner.their_role:

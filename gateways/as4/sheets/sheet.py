@@ -150,8 +150,36 @@ def _header_rows(agreed: Agreed, flow: Flow) -> Iterator[tuple[str, str]]:
             sender, recipient = recipient, sender
         yield "PMode[1].BusinessInfo.Properties.originalSender", str(_typed(sender))
         yield "PMode[1].BusinessInfo.Properties.finalRecipient", str(_typed(recipient))
+    elif agreed.profile.four_corner:
+        yield (
+            "PMode[1].BusinessInfo.Properties.originalSender",
+            "of each message: Sender of its business document header",
+        )
+        yield (
+            "PMode[1].BusinessInfo.Properties.finalRecipient",
+            "of each message: Receiver of its business document header",
+        )
     yield "PMode[1].BusinessInfo.PayloadProfile.maxSize", f"{agreed.partner.max_size} octets of one payload"
-    yield "PMode[1].BusinessInfo.PayloadProfile", f"at most {agreed.partner.max_payloads} payloads, each an attachment"
+    yield "PMode[1].BusinessInfo.PayloadProfile", "; ".join(_payload_words(agreed))
+    if agreed.profile.demands.conversation_empty:
+        yield "eb:ConversationId", "empty"
+
+
+def _payload_words(agreed: Agreed) -> Iterator[str]:
+    """What is demanded of payloads."""
+    demands = agreed.profile.demands
+    if demands.one_payload:
+        yield "exactly one payload, an attachment"
+    else:
+        yield f"at most {agreed.partner.max_payloads} payloads, each an attachment"
+    if demands.envelope == "document":
+        yield "a StandardBusinessDocument without a Manifest"
+    elif demands.envelope:
+        yield "the first begins with a StandardBusinessDocumentHeader, whose Manifest names the others"
+    if demands.media_types:
+        yield f"MimeType {' or '.join(demands.media_types)}"
+    for name in demands.part_properties:
+        yield f"its part property {name}, where you have one"
 
 
 def _security_rows(agreed: Agreed, flow: Flow) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from accesspoint.errors import CATALOGUE
+from accesspoint.names import PEPPOL_PARTY
 from conformance.estate import FILES, INTEGRATION, PARTY_TYPE, SERVICE, SERVICE_TYPE, Estate
+from conformance.peppol import PeppolEstate
 from conformance.pki import Authority, Identity, Kind, Use, write
 from core.config import Configuration, Problem
 from gateways.as4 import checks
@@ -443,3 +445,43 @@ def test_what_waits_for_a_system_is_pulled_by_one_partner(estate: Estate):
     _beside(_home(estate), exchanges=[_given("urn:demo:b")])
     cause = "as4.partner hospital pulls files for ward-record too"
     _one(_home(estate), "exchanges.0.pull", cause, "have one of them pull")
+
+
+# --- what a profile demands -------------------------------------------------------------------------------------------
+
+
+def test_what_a_community_is_made_with_fits(tmp_path: Path):
+    """Both sides of a network like Peppol."""
+    made = PeppolEstate(tmp_path / "peppol")
+    made.make()
+    for one in made.both:
+        assert list(checks.check(configuration(one.home))) == []
+
+
+def test_what_is_against_the_profile_is_found_wherever_it_stands(tmp_path: Path):
+    """In the partner's document, in the party's, and in certificates."""
+    made = PeppolEstate(tmp_path / "peppol")
+    made.make()
+    home = _home(made)
+    edit(home, "as4.yaml", "as4.partner", compress=False)
+    _one(home, "compress: is false; peppol demands compression")
+    made.make()
+    edit(home, "as4.yaml", "as4.party", party_id={"value": "demo-municipality", "type": "urn:x"}, serves=[])
+    found = " ".join(_problems(home))
+    assert (
+        "party: party_id.type of as4.party municipality is urn:x; peppol demands urn:fdc:peppol.eu:2017:ident" in found
+    )
+    assert "party: as4.party municipality names nobody in serves, and peppol has everything refused" in found
+    made.make()
+    edit(home, "as4.yaml", "as4.partner", party_id={"value": "demo-clinic", "type": PEPPOL_PARTY})
+    found = " ".join(_problems(home))
+    for field in ("encryption_certificate", "signing_certificates.0"):
+        assert f"{field}: is of 'demo-hospital'; peppol demands that party_id is its common name" in found
+
+
+def test_a_partner_of_a_party_that_is_not_there_is_named_once(tmp_path: Path):
+    """Nothing more can be said of it then."""
+    made = PeppolEstate(tmp_path / "peppol")
+    made.make()
+    edit(_home(made), "as4.yaml", "as4.partner", party="nobody")
+    _one(_home(made), "no as4.party is called 'nobody'")

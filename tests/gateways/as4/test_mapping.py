@@ -14,7 +14,8 @@ from accesspoint.ebms import PartInfo, Property, UserMessage
 from accesspoint.errors import EbmsError
 from accesspoint.inbound import Accepted, ReceivedPart
 from accesspoint.pmode import PMode
-from accesspoint.profiles import EDELIVERY_1_15
+from accesspoint.profiles import EDELIVERY_1_15, ENTSOG_3
+from accesspoint.sbdh import Header
 from core import limits
 from core.description import Description
 from core.integration import Integration
@@ -164,6 +165,38 @@ def test_without_corners_of_its_own_a_partner_gets_those_that_came_with_the_parc
     assert message.property(names.FINAL_RECIPIENT) is not None
 
 
+def test_without_corners_anywhere_they_are_those_of_the_document():
+    """Value and scheme; a partner's file that names corners is asked first, and attributes do not speak against either."""
+    document = Header(False, ebms.Typed("0088:5790000000005", "urn:s"), ebms.Typed("0088:5790000000012", "urn:s"))
+    parcel = _parcel(attributes={f"as4.property.{names.FINAL_RECIPIENT}": "urn:other"})
+    message = mapping.user_message(parcel, _partner(), PMODE, "m", NOW, document)
+    assert message.properties == (
+        Property(names.ORIGINAL_SENDER, "0088:5790000000005", "urn:s"),
+        Property(names.FINAL_RECIPIENT, "0088:5790000000012", "urn:s"),
+    )
+    named = mapping.user_message(parcel, _partner(four_corner=CORNERS), PMODE, "m", NOW, document)
+    assert [p.value for p in named.properties] == ["urn:demo:clinic", "urn:demo:ward"]
+
+
+GAS = replace(PMODE, profile=ENTSOG_3)
+
+
+def test_a_conversation_is_empty_where_the_profile_says_so():
+    """Of a message as of a ping."""
+    parcel = _parcel(correlation_id="case-1")
+    assert mapping.user_message(parcel, _partner(), PMODE, "m", NOW).conversation_id == "case-1"
+    assert mapping.user_message(parcel, _partner(), GAS, "m", NOW).conversation_id == ""
+    assert mapping.test_message(GAS, "m@a.example", NOW).conversation_id == ""
+
+
+def test_part_properties_of_a_community_come_from_the_attributes():
+    """Those alone, and only where the profile has them."""
+    said = {"as4.part-property.EDIGASDocumentType": "01G", "as4.part-property.Other": "x"}
+    assert mapping.community_properties(_parcel(attributes=said), GAS) == (Property("EDIGASDocumentType", "01G"),)
+    assert mapping.community_properties(_parcel(), GAS) == ()
+    assert mapping.community_properties(_parcel(attributes=said), PMODE) == ()
+
+
 def test_a_file_name_travels_as_a_part_property():
     """PayloadName, cut to the length peers take; none for a payload without a name."""
     assert mapping.part_properties(_payload("a.json")) == (Property("PayloadName", "a.json"),)
@@ -210,6 +243,14 @@ def test_a_received_name_is_something_to_show_and_never_a_path(said: str | None,
     """Separators and what cannot be printed are replaced; a payload without a name gets a number."""
     properties = () if said is None else (Property("payloadname", said),)
     assert mapping.payload_name(PartInfo("c@x", properties), 2) == shown
+
+
+def test_part_properties_of_a_community_reach_the_record_system():
+    """As the attribute that sends them; others stay where they are."""
+    info = PartInfo("c@x", (Property("edigasdocumenttype", "01G"), Property("Other", "x")))
+    gas = replace(_accepted(parts=(info,)), pmode=GAS)
+    assert _described(gas).attributes["as4.part-property.EDIGASDocumentType"] == "01G"
+    assert not [a for a in _described(replace(gas, pmode=PMODE)).attributes if a.startswith("as4.part-property")]
 
 
 @given(st.text())

@@ -211,7 +211,34 @@ def test_a_profile_nobody_reviewed_is_answered_with_those_that_are_known():
     """The field and all names."""
     field, words = _words(Partner, {**PARTNER, "profile": "edelivery-2.1"})
     assert field == "profile"
-    assert all(f"'{name}'" in words for name in PROFILES)
+    assert words.endswith(f"'edelivery-2.1' is not a profile; known: {', '.join(PROFILES)}")
+
+
+@pytest.mark.parametrize(
+    ("profile", "filled"),
+    [
+        ("peppol", ({"value": "urn:fdc:peppol.eu:2017:agreements:tia:ap_provider", "type": None}, 1, None)),
+        ("entsog-3", (None, 1, 10_000_000)),
+        ("ehmi", (None, 1, None)),
+        ("edelivery-1.15", (None, 28, None)),
+    ],
+)
+def test_what_a_profile_says_for_everybody_need_not_be_in_the_file(profile, filled):
+    """And what the file says is left as it is, to be found wrong by the checks."""
+    bare = {name: value for name, value in PARTNER.items() if name not in ("agreement", "max_payloads", "max_size")}
+    partner = Partner.model_validate({**bare, "profile": profile})
+    agreement, payloads, size = filled
+    assert partner.agreement == (Agreement.model_validate(agreement) if agreement else None)
+    assert (partner.max_payloads, partner.max_size) == (payloads, size or limits.PAYLOAD_SIZE)
+    said = Partner.model_validate({**bare, "profile": profile, "max_payloads": 3, "agreement": {"value": "urn:a"}})
+    assert said.agreement is not None
+    assert (said.max_payloads, said.agreement.value) == (3, "urn:a")
+
+
+def test_corners_may_be_those_of_each_document():
+    """Where the profile has a business document header they need not be in the partner's file."""
+    for profile in ("edelivery-1.15-sbdh", "peppol", "ehmi"):
+        assert Partner.model_validate({**PARTNER, "profile": profile}).four_corner is None
 
 
 def test_further_algorithms_are_named_shortly():

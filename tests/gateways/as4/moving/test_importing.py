@@ -209,6 +209,46 @@ def test_corners_that_every_leg_demands_are_the_profile(tmp_path):
     assert _applied(result, tmp_path)
 
 
+GAS = (
+    ('value="urn:fictitious:service:arrivals" type="urn:fictitious:services"', 'value="A06" type="http://edigas.org/service"'),
+    ('value="urn:fictitious:towns"', 'value="http://www.entsoe.eu/eic-codes/eic-party-codes-x"'),
+    ('partyId="north-harbour"', 'partyId="12XBKW-HANDEL--X"'),
+    ('partyId="south-valley"', 'partyId="21X-NL-A-A0A0A-Z"'),
+    ('partyId="east-ridge"', 'partyId="21X-EU-A-X0A0Y-Z"'),
+    *((f'name="{a}" value="{a}"', f'name="{a}" value="http://docs.oasis-open.org/ebxml-msg/as4/200902/action"')
+      for a in ("announce", "confirm")),
+)  # fmt: skip
+
+
+def test_the_gas_network_s_services_are_its_profile(tmp_path):
+    """With what it demands filled in, and said to have changed."""
+    result = _imported(*GAS)
+    partner = _partner(result)
+    assert (partner.profile, partner.max_payloads, partner.max_size) == ("entsog-3", 1, 10_000_000)
+    assert about(result.findings, "as4.partner south_valley: its services are those of entsog-3", "changed")
+    assert _applied(result, tmp_path)
+
+
+def test_what_the_gas_network_s_profile_forbids_leaves_the_plain_one():
+    """Each reason is said."""
+    result = _imported(*GAS[:2])
+    assert _partner(result).profile == "edelivery-1.15"
+    (found,) = about(
+        result.findings, "as4.partner south_valley: its services are those of the profile entsog-3", "note"
+    )
+    for words in ("our party_id.value is 'north-harbour'", "party_id.value is 'south-valley'", "action is 'announce'"):
+        assert words in str(found)
+    wrong = _imported(*GAS, ('endpoint="https://south.valley.example/as4"', 'endpoint="no address"'))
+    assert "which is not taken: url: " in str(about(wrong.findings, "as4.partner south_valley", "note"))
+
+
+def test_peppol_s_party_ids_are_a_hint():
+    """Its profile needs what no P-Mode says: that is for a person."""
+    result = _imported(('value="urn:fictitious:towns"', 'value="urn:fdc:peppol.eu:2017:identifiers:ap"'))
+    assert _partner(result).profile == "edelivery-1.15"
+    assert about(result.findings, "as4.partner south_valley: its party ids are those of the profile peppol", "to do")
+
+
 def test_corners_of_one_leg_are_sent_and_not_demanded():
     """The profile would demand them of every message."""
     result = _imported((LEG, f'{LEG} propertySet="corners"'))

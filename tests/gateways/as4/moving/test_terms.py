@@ -17,6 +17,7 @@ from gateways.as4.moving.terms import (
     Plan,
     also_accept,
     comes_with_pull,
+    community_of,
     corners_of,
     key_reference,
     leg_findings,
@@ -253,3 +254,14 @@ def test_every_plan_is_one_that_a_partner_takes(text):
 def test_the_bound_of_a_payload_is_the_tightest(profile, bounds):
     """That of the largest payload, or of all together; a payload without one has that of all."""
     assert payload_bounds(replace(LEG, payload_profile=profile)) == bounds
+
+
+def test_a_community_is_known_by_its_names():
+    """All of them; the gas network's by the algorithms too."""
+    peppol, gas, other = (Typed("x", kind) for kind in (names.PEPPOL_PARTY, names.EDIGAS_SERVICE, "urn:other"))
+    assert community_of("edelivery-1.15", (peppol, peppol), (other,)) == "peppol"
+    assert community_of("edelivery-1.15", (peppol, other), (other,)) == ""
+    assert community_of("edelivery-1.15", (other,), (gas, gas)) == "entsog-3"
+    assert community_of("edelivery-2.0-ec", (other,), (gas,)) == "entsog-4-ec"
+    assert community_of("edelivery-1.15-four-corner", (other,), (gas,)) == ""
+    assert community_of("edelivery-1.15", (other,), (gas, other)) == ""

@@ -97,8 +97,7 @@ def test_a_value_is_a_java_literal():
 PEPPOL = {
     "party_id": {"value": "POP000001", "type": "urn:fdc:peppol.eu:2017:identifiers:ap"},
     "agreement": {"value": "urn:fdc:peppol.eu:2017:agreements:tia:ap_provider"},
-    "profile": "edelivery-1.15-four-corner",
-    "four_corner": CORNERS,
+    "profile": "peppol",
     "max_payloads": 1,
 }
 
@@ -114,7 +113,7 @@ def test_what_is_otherwise_than_peppol_is_said():
         "as4.party: party_id.type is urn:fictitious:towns; Peppol's is",
         "as4.partner: party_id.type is none; Peppol's is",
         "agreement is none; Peppol's is",
-        "profile is edelivery-1.15; Peppol's is edelivery-1.15-four-corner",
+        "profile is edelivery-1.15; Peppol's is peppol",
         "key_reference is issuer-serial",
         "our_role and their_role are set",
         "max_payloads is 28",

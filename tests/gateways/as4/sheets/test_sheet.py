@@ -122,6 +122,30 @@ def test_the_corners_change_places_with_the_direction():
     assert (theirs[f"{key}originalSender"], theirs[f"{key}finalRecipient"]) == (valley, harbour)
 
 
+def test_what_a_community_demands_is_said():
+    """Of payloads, of the conversation, and whose the corners are where each document says it."""
+    key = "PMode[1].BusinessInfo."
+    peppol = _rows(sheet_of(profile="peppol"), 0)
+    assert peppol[f"{key}Properties.originalSender"] == "of each message: Sender of its business document header"
+    assert peppol[f"{key}Properties.finalRecipient"] == "of each message: Receiver of its business document header"
+    assert peppol[f"{key}PayloadProfile"] == (
+        "exactly one payload, an attachment; a StandardBusinessDocument without a Manifest; MimeType application/xml"
+    )
+    assert "eb:ConversationId" not in peppol
+    gas = _rows(sheet_of(profile="entsog-3"), 0)
+    assert gas["eb:ConversationId"] == "empty"
+    assert gas[f"{key}PayloadProfile"].endswith(
+        "exactly one payload, an attachment; its part property EDIGASDocumentType, where you have one"
+    )
+    assert f"{key}Properties.originalSender" not in gas
+    several = _rows(sheet_of(profile="edelivery-1.15-sbdh", four_corner=CORNERS), 0)
+    assert several[f"{key}PayloadProfile"] == (
+        "at most 28 payloads, each an attachment; the first begins with a StandardBusinessDocumentHeader, whose Manifest names"
+        " the others"
+    )
+    assert several[f"{key}Properties.originalSender"].startswith("harbour-office")
+
+
 @pytest.mark.parametrize(
     ("profile", "signature", "transport"),
     [
