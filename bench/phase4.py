@@ -123,7 +123,7 @@ class Rival:
         self._server = Phase4(self._estate, profile)
         try:
             self._client = Phase4(self._estate, profile, self._estate.municipality)
-        except BaseException:
+        except BaseException:  # whatever ends it, no process of ours stays behind
             self._server.stop()
             raise
         self.threads, self.failed = THREADS[0], 0
