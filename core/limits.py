@@ -12,7 +12,7 @@ from core.clock import DAY, HOUR, MINUTE, SECOND
 
 #: Payloads up to this size live in the database beside their parcel, so that one commit makes both durable (one fsync
 #: instead of four); larger ones are files of the payload store.
-INLINE_PAYLOAD: Final = 64 * 1024
+INLINE_PAYLOAD: Final = 128 * 1024
 #: Plaintext octets per encrypted chunk of the payload store: one chunk is all that is ever held of a payload.
 STORE_CHUNK: Final = 1024 * 1024
 #: Payloads in one parcel: many attachments are legitimate, thousands are an attack on the ledger.

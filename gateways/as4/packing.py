@@ -2,8 +2,8 @@
 
 Rules:
 
-1. Compress, then hash; small parts stay in memory and in the frozen wire, large ones become kept objects, and a payload that gzip
-   cannot make smaller is sent from where it lies.
+1. Compress, then hash; parts that are small, or come out small, stay in memory and in the frozen wire, large ones become kept
+   objects, and a payload that gzip cannot make smaller is sent from where it lies.
 2. Freeze before the first octet leaves. Every later attempt sends the frozen octets; nothing is prepared or signed again. Only
    the encryption layer is made anew, when the partner's certificate has changed.
 3. Encrypt while sending: ciphertext is in no digest, so it is never stored.
@@ -31,14 +31,14 @@ from accesspoint.tokens import fingerprint
 from accesspoint.wss import AttachmentDigest
 from core import failpoint, limits
 from core.delivery import Delivery, Frozen
-from core.gateway import Kernel
+from core.gateway import Keeper, Kernel
 from core.keys import seal, unseal
 from core.parcel import Parcel, Payload
 from gateways.as4.mapping import community_properties, part_properties, user_message
 from gateways.as4.partners import Neighbour, signer
 from gateways.as4.workers import Workers
 
-SMALL: Final = 64 * 1024
+SMALL: Final = 128 * 1024
 """Payload octets up to which a message is prepared in one go."""
 _PIECE: Final = 256 * 1024
 _DOUBTED: Final = "they answered with an error: that they have it already will not count as a receipt"
@@ -193,13 +193,16 @@ class Packer:
         sparse = small or demanded or not self._is_dense(parcel, payload)
         if not (compress and sparse):
             return self._as_it_is(parcel, payload, pmode, cid)
-        keeper = None if small else self._kernel.keep(parcel)
+        keeper: Keeper | None = None
         stream, digest, length = Compressor(), hashlib.sha256(), 0
         held: list[bytes] = []
         try:
             for octets in self._compressed(stream, parcel, payload):
                 digest.update(octets)
                 length += len(octets)
+                if keeper is None and not small and length > limits.INLINE_PAYLOAD:
+                    keeper = self._kernel.keep(parcel)
+                    keeper.write(b"".join(held))
                 held.append(octets) if keeper is None else keeper.write(octets)
             if keeper is not None:
                 keeper.commit()

@@ -42,7 +42,7 @@ from gateways.as4.workers import Workers
 
 SMALL: Final = 256 * 1024
 """Bodies up to this size are received in one hop to a thread."""
-IN_PLACE: Final = 64 * 1024
+IN_PLACE: Final = 128 * 1024
 """Bodies up to this size hold no payload that becomes a file, and are judged without a thread where cores are few."""
 _BATCH: Final = 512 * 1024
 _PREFIX: Final = hashlib.sha256().digest_size
