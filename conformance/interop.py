@@ -371,6 +371,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("build/interop.json"))
     parser.add_argument("--page", type=Path, help="Also write the matrix for people here.")
     parser.add_argument("--profiles", nargs="*", default=["edelivery-1.15", "edelivery-2.0", "edelivery-2.0-ec"])
+    parser.add_argument("--peers", nargs="*", default=["phase4", "as4"], choices=["phase4", "as4"])
     options = parser.parse_args(arguments)
 
     def say(cell: Cell) -> None:
@@ -380,7 +381,13 @@ def main(arguments: list[str] | None = None) -> int:
         )
 
     with tempfile.TemporaryDirectory(prefix="stafet-interop-") as folder:
-        found = run(Path(folder), options.profiles, say)
+        found = run(Path(folder), options.profiles, say) if "phase4" in options.peers else []
+        if "as4" in options.peers:
+            from conformance import interop_peppol  # it is made of what stands here
+
+            for cell in interop_peppol.run(Path(folder)):
+                say(cell)
+                found.append(cell)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps([asdict(c) for c in found], indent=1, ensure_ascii=False) + "\n")
     if options.page:
