@@ -226,7 +226,9 @@ def _properties(element: Element | None, path: str) -> tuple[Property, ...]:
         if not name or len(name) > limits.VALUE:
             raise _wrong(f"{path}/Property/@name", "is missing or too long")
         found.append(
-            Property(name, _value(item, f"{path}/Property[{name}]", limit=limits.PROPERTY_VALUE), item.get("type"))
+            Property(
+                name, _value(item, f"{path}/Property[{name}]", limit=limits.PROPERTY_VALUE), item.get("type") or None
+            )
         )
     children.end()
     if not found:

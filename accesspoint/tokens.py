@@ -255,10 +255,10 @@ def parse_key_info(key_info: Element | None, by_id: Mapping[str, Element]) -> Ke
 
 
 def is_token(key_info: Element | None, by_id: Mapping[str, Element]) -> bool:
-    """Whether a KeyInfo that can be parsed leads to a BinarySecurityToken that says it is X509v3."""
-    reference = key_info[0][0] if key_info is not None and len(key_info[0]) else None
-    target = by_id.get((reference.get("URI") or "")[1:]) if reference is not None else None
-    return target is not None and target.get("ValueType") == X509V3
+    """Whether a KeyInfo, whatever it holds, leads to a BinarySecurityToken that says it is X509v3."""
+    references = () if key_info is None else key_info.iterfind(f"{_STR}/{tag(WSSE, 'Reference')}")
+    targets = [by_id.get((reference.get("URI") or "")[1:]) for reference in references]
+    return [t.get("ValueType") for t in targets if t is not None and t.tag == _BST] == [X509V3]
 
 
 def candidates(reference: KeyReference, certificates: Sequence[x509.Certificate]) -> list[x509.Certificate]:

@@ -17,7 +17,8 @@ from typing import Any, Final
 import yaml
 
 from conformance.estate import ACTION, FILES, INTEGRATION, SERVICE, SERVICE_TYPE, Estate
-from conformance.interop import _AGREED, Failed, Pair
+from conformance.pairs import Failed, Pair
+from conformance.peers import phase4
 from conformance.peers.phase4 import Phase4
 from core.ledger import deliveries
 
@@ -42,7 +43,7 @@ def _exchanges() -> list[dict[str, Any]]:
     ]
 
 
-AGREED: Final = {**_AGREED, "exchanges": _exchanges()}
+AGREED: Final = {**phase4.AGREED, "exchanges": _exchanges()}
 """What the partner file says beside the rest: a channel each way for files."""
 
 
@@ -147,7 +148,7 @@ class Channels:
 
     def state(self, parcel: str) -> str:
         """What our ledger says of a parcel's one delivery."""
-        return str(self.pair._look(deliveries.of_parcel, parcel)[0].state)
+        return str(self.pair.look(deliveries.of_parcel, parcel)[0].state)
 
     def settled(self, parcel: str) -> None:
         """Wait until the peer's receipt is believed."""

@@ -125,15 +125,11 @@ class Estate:
         )
         for name, use, kind in wanted:
             identity = authority.issue(
-                self.subject(one, name), use, organisation=one.title, hosts=("localhost", "127.0.0.1"), kind=kind
+                f"{one.title} {name}", use, organisation=one.title, hosts=("localhost", "127.0.0.1"), kind=kind
             )
             write(keys / f"{name}.pem", identity.key_pem() + identity.chain_pem(), secret=True)
             for reader in self.both:
                 write(reader.home / "config" / "certificates" / f"{one.name}-{name}.pem", identity.certificate_pem())
-
-    def subject(self, one: Organisation, key: str) -> str:
-        """The common name of the certificate for one of an organisation's keys."""
-        return f"{one.title} {key}"
 
     def write_documents(self, one: Organisation, authority: Authority) -> None:
         """Write an organisation's configuration directory as it was agreed."""

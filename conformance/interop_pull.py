@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from conformance.channels import EVERY, IN, OUT, Channels, agreed_otherwise, estate_of, until
 from conformance.estate import INTEGRATION
-from conformance.interop import Case, Cell, Deviates, Failed, Pair, _large, cells
+from conformance.pairs import Case, Cell, Deviates, Failed, Pair, cells, large_file
 from conformance.peers.phase4 import Phase4
 from core.ledger import parcels, trace
 
@@ -47,7 +47,7 @@ def _three_pulled(pair: Pair) -> str:
 
 
 def _large_pulled(pair: Pair) -> str:
-    _pulled(pair, [_large(pair)], media="application/octet-stream")
+    _pulled(pair, [large_file(pair)], media="application/octet-stream")
     return "1 payload equal, receipt verified by the peer"
 
 
@@ -163,7 +163,7 @@ def _three_given(pair: Pair) -> str:
 
 
 def _large_given(pair: Pair) -> str:
-    return _gives(pair, _large(pair), "application/octet-stream")
+    return _gives(pair, large_file(pair), "application/octet-stream")
 
 
 def _several_given(pair: Pair) -> str:
@@ -219,13 +219,13 @@ def _silent_given(pair: Pair) -> str:
 
 def _frozen(pair: Pair, parcel: str) -> str:
     """The MessageId of a parcel that we sent."""
-    lines = pair._look(trace.of_parcel, parcel)
+    lines = pair.look(trace.of_parcel, parcel)
     return next(str(x.facts["message"]) for x in lines if x.event == "frozen")
 
 
 def _believed(channels: Channels, parcel: str, ref: str, conversation: str) -> None:
     """Raises `Failed` unless what arrived says to which message and conversation it belongs."""
-    said = channels.pair._look(parcels.load, parcel).description
+    said = channels.pair.look(parcels.load, parcel).description
     found = (said.attributes.get("as4.ref-to-message-id"), said.correlation_id)
     if found != (ref, conversation):
         raise Failed(f"the reply refers to {found}, not to {(ref, conversation)}")
@@ -252,7 +252,7 @@ def _asked_by_them(channels: Channels, conversation: str) -> str:
     if not said.ok:
         raise Failed(f"the peer says of its request {dict(said.facts)}")
     ((parcel, _),) = channels.arrived(1)
-    request = channels.pair._look(parcels.load, parcel).description
+    request = channels.pair.look(parcels.load, parcel).description
     if request.correlation_id != conversation:
         raise Failed(f"the request's conversation is kept as {request.correlation_id}")
     return str(request.attributes["as4.message-id"])

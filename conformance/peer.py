@@ -20,6 +20,7 @@ from accesspoint.compression import compress
 from accesspoint.outbound import Acknowledged, judge_answer
 from accesspoint.pmode import PMode
 from accesspoint.profiles import PROFILES
+from accesspoint.sbdh import HeaderReader
 from accesspoint.tokens import KeyReference, candidates
 from accesspoint.wss import SigningKey, Trust, sign
 from conformance.estate import ACTION, PARTY_TYPE, SERVICE, SERVICE_TYPE, Estate
@@ -78,8 +79,9 @@ class Peer:
         pmode: PMode | None = None,
         properties: tuple[ebms.Property, ...] = (),
         conversation: str = "conversation-1",
+        media_type: str = "application/json",
     ) -> Sent:
-        """A message built afresh; signed by ``identity``, under ``pmode``."""
+        """A message built afresh; signed by ``identity``, under ``pmode``; payloads of one ``media_type``."""
         pmode, identity = pmode or self.pmode, identity or self.identity
         if ping:
             pmode = replace(pmode, service=ebms.Typed(names.TEST_SERVICE), action=names.TEST_ACTION)
@@ -99,11 +101,17 @@ class Peer:
         )
         bodies = [compress(octets) for octets in payloads]
         parts = [
-            outbound.Part(outbound.new_cid(), "application/json", True, len(b), hashlib.sha256(b).digest())
-            for b in bodies
+            outbound.Part(outbound.new_cid(), media_type, True, len(b), hashlib.sha256(b).digest()) for b in bodies
         ]
         key = cast(SigningKey, identity.key)
-        message = outbound.build(pmode, header, parts, identity.certificate, lambda octets: sign(key, octets))
+        document = None
+        if pmode.profile.demands.envelope and payloads:
+            reader = HeaderReader()
+            reader.feed(payloads[0])
+            document = reader.header()
+        message = outbound.build(
+            pmode, header, parts, identity.certificate, lambda octets: sign(key, octets), header=document
+        )
         return Sent(message, message.whole(bodies), pmode)
 
     async def post(self, sent: Sent) -> Response:

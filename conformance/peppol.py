@@ -10,11 +10,13 @@ from typing import Any, Final
 
 from accesspoint.names import PARTICIPANTS, PEPPOL_PARTY, PEPPOL_PROCESSES, SBDH
 from conformance.estate import FILES, INTEGRATION, Estate, Organisation
+from conformance.pki import Authority, write
 
 PROCESS: Final = "urn:fictitious:process:homecare"
 ROOT: Final = "urn:fictitious:notes"
 PARTICIPANT: Final = {"municipality": "0088:5790000000005", "hospital": "0088:5790000000012"}
 """Who stands behind whom."""
+_LINE: Final = 60_000
 
 
 def document_type(name: str) -> str:
@@ -49,8 +51,10 @@ def document(sender: str, receiver: str, content: bytes, document_id: str) -> by
 
 
 def note(octets: bytes) -> bytes:
-    """Octets as the hexadecimal content of a fictitious document."""
-    return b'<Note xmlns="%s">%s</Note>' % (ROOT.encode(), octets.hex().encode())
+    """Octets as the hexadecimal content of a fictitious document, in lines: parsers have a limit to one text."""
+    digits = octets.hex().encode()
+    lines = (b"<Line>%s</Line>" % digits[at : at + _LINE] for at in range(0, len(digits), _LINE))
+    return b'<Note xmlns="%s">%s</Note>' % (ROOT.encode(), b"".join(lines))
 
 
 class PeppolEstate(Estate):
@@ -59,9 +63,14 @@ class PeppolEstate(Estate):
     def __init__(self, root: Path, **more: Any) -> None:
         super().__init__(root, profile="peppol", **more)
 
-    def subject(self, one: Organisation, key: str) -> str:
-        """Party ids are common names, where messages are signed and encrypted."""
-        return one.authority if key in ("signing", "decryption") else super().subject(one, key)
+    def _keys(self, one: Organisation, authority: Authority) -> None:
+        """One certificate to sign with and to be encrypted for, whose common name is the party id."""
+        super()._keys(one, authority)
+        identity = authority.issue(one.authority, "both", organisation=one.title)
+        for name in ("signing", "decryption"):
+            write(one.home / "keys" / f"{name}.pem", identity.key_pem() + identity.chain_pem(), secret=True)
+            for reader in self.both:
+                write(reader.home / "config" / "certificates" / f"{one.name}-{name}.pem", identity.certificate_pem())
 
     def _party(self, one: Organisation) -> dict[str, Any]:
         serves = [{"value": PARTICIPANT[one.name], "type": PARTICIPANTS}]

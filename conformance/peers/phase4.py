@@ -24,6 +24,10 @@ _VERSION: Final = re.compile(r"/jvm/[a-z-]*?-?(\d+)")
 _QUIET: Final = ("-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-Dphase4.dump=false")
 
 
+AGREED: Final = {"answers_duplicates": "error", "answer_within": 900}
+"""What a partner's file says of phase4 beside the profile."""
+
+
 class PeerFailed(Exception):
     """The peer could not be built, started or asked."""
 

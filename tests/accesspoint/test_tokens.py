@@ -20,6 +20,7 @@ from accesspoint.tokens import (
     candidates,
     decode64,
     der,
+    is_token,
     load_certificate,
     parse_key_info,
     reference_to,
@@ -389,3 +390,33 @@ def test_a_token_says_how_it_is_encoded():
     token = etree.fromstring(token_xml(s.theirs(), "t-1"))
     assert dict(token.attrib) == {"EncodingType": BASE64, "ValueType": X509V3, names.tag(WSU, "Id"): "t-1"}
     assert decode64(token.text) == der(s.theirs())
+
+
+@pytest.mark.parametrize(
+    ("inner", "token"),
+    [
+        ('<wsse:Reference URI="#t-1"/>', f'<wsse:BinarySecurityToken wsu:Id="t-1" ValueType="{X509V3}"/>'),
+        ('<wsse:Reference URI="#t-1"/>', f'<wsse:BinarySecurityToken wsu:Id="t-1" ValueType="{X509_PKI_PATH}"/>'),
+        ('<wsse:Reference URI="#t-1"/>', '<wsse:BinarySecurityToken wsu:Id="t-1"/>'),
+        ('<wsse:Reference URI="#t-2"/>', f'<wsse:BinarySecurityToken wsu:Id="t-1" ValueType="{X509V3}"/>'),
+        ("<wsse:Reference/>", f'<wsse:BinarySecurityToken wsu:Id="t-1" ValueType="{X509V3}"/>'),
+        ("<wsse:KeyIdentifier/>", f'<wsse:BinarySecurityToken wsu:Id="t-1" ValueType="{X509V3}"/>'),
+    ],
+)
+def test_a_token_says_itself_that_it_is_one_certificate(inner, token):
+    """X509v3 in so many words, where the reference leads; the first of these alone."""
+    key_info = f"<ds:KeyInfo>{str_(inner)}</ds:KeyInfo>"
+    root = etree.fromstring(f'<r xmlns:ds="{DS}" xmlns:wsse="{WSSE}" xmlns:wsu="{WSU}">{token}{key_info}</r>')
+    by_id = {e.get(names.tag(WSU, "Id")): e for e in root if e.get(names.tag(WSU, "Id"))}
+    expected = "t-1" in inner and f'ValueType="{X509V3}"' in token
+    assert is_token(root[-1], by_id) is expected
+
+
+@pytest.mark.parametrize(
+    "inner", ["", "<ds:X509Data/>", "<ds:X509Data><a/></ds:X509Data>", str_(""), str_("<a/>"), "<a><b/></a>"]
+)
+def test_without_a_reference_there_is_no_token(inner):
+    """Nothing, or something else, in whatever shape: it may be asked before anything is parsed."""
+    assert not is_token(None, {})
+    root = etree.fromstring(f'<r xmlns:ds="{DS}" xmlns:wsse="{WSSE}"><ds:KeyInfo>{inner}</ds:KeyInfo></r>')
+    assert not is_token(root[0], {})

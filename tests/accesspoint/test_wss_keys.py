@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from accesspoint import names, wss
+from accesspoint.profiles import PEPPOL
 from tests.accesspoint import signing as s
 from tests.accesspoint.signing import refused, replacing
 
@@ -65,3 +66,12 @@ def test_a_renewed_certificate_may_stand_beside_the_old_one():
     assert s.verify(s.signed(), trust=s.trusting(*others, s.theirs())).certificate == s.theirs()
     with refused("0101", "SignatureValue", "another key signed it"):
         s.verify(s.signed(), trust=s.trusting(*others))
+
+
+@pytest.mark.parametrize("form", ["subject-key-identifier", "issuer-serial"])
+def test_a_certificate_that_does_not_come_along_is_refused_where_tokens_are_demanded(form):
+    """Known or not: Peppol's signer sends its certificate; elsewhere any reference will do."""
+    octets = s.signed(info_about_key=s.key_info(form))
+    assert s.verify(octets).certificate == s.verify(s.signed(), PEPPOL).certificate
+    with refused("0103", "KeyInfo", "peppol demands a BinarySecurityToken X509v3"):
+        s.verify(octets, PEPPOL)

@@ -395,7 +395,7 @@ async def test_too_much_for_one_destination_is_refused_and_the_others_are_taken(
     first = (await site.accept()).parcel_id
     for _ in range(2):
         await site.accept()
-    large = site.item(site.make(bytes(100_000)))
+    large = site.item(site.make(bytes(200_000)))
     with pytest.raises(Overloaded, match="3 deliveries wait for egedal; at 3 no more are taken") as caught:
         await site.kernel.accept(large)
     assert caught.value.retry_after == limits.COME_BACK

@@ -250,6 +250,7 @@ def test_part_properties_of_a_community_reach_the_record_system():
     info = PartInfo("c@x", (Property("edigasdocumenttype", "01G"), Property("Other", "x")))
     gas = replace(_accepted(parts=(info,)), pmode=GAS)
     assert _described(gas).attributes["as4.part-property.EDIGASDocumentType"] == "01G"
+    assert "as4.part-property.EDIGASDocumentType" not in _described(replace(_accepted(), pmode=GAS)).attributes
     assert not [a for a in _described(replace(gas, pmode=PMODE)).attributes if a.startswith("as4.part-property")]
 
 

@@ -122,7 +122,7 @@ async def test_a_message_without_payload_is_a_message(door: Door):
 
 async def test_identical_octets_get_the_first_receipt_octet_for_octet(door: Door):
     """A repetition is delivered once, however often it comes."""
-    sent = door.sender.message([os.urandom(100_000)])
+    sent = door.sender.message([os.urandom(200_000)])
     first = await door.post(sent)
     door.acknowledged(sent, first)
     before = stored(door.node.runtime), count(door.node.runtime, "delivery")
@@ -136,7 +136,7 @@ async def test_identical_octets_get_the_first_receipt_octet_for_octet(door: Door
 
 async def test_the_same_message_five_times_at_once_is_one_message(door: Door):
     """Whoever comes first is kept, and everybody gets the receipt of that one."""
-    sent = door.sender.message([os.urandom(70_000)])
+    sent = door.sender.message([os.urandom(140_000)])
     before = stored(door.node.runtime)
     answers = await asyncio.gather(*(door.post(sent) for _ in range(5)))
     assert len({got.body for got in answers}) == 1
@@ -169,7 +169,7 @@ async def test_signed_afresh_it_gets_a_fresh_receipt_and_no_second_delivery(door
 async def test_the_same_id_with_other_content_is_refused_and_somebody_is_told(door: Door, what: str):
     """Nothing is overwritten: it is a mistake of the sender's, or an attack."""
     message_id = f"conflict-{what.replace(' ', '-')}@municipality.example"
-    large = os.urandom(100_000)
+    large = os.urandom(200_000)
     first = door.sender.message([large, b"one"], message_id=message_id)
     changed = {
         "payload": lambda: door.sender.message([large, b"other"], message_id=message_id),
@@ -263,7 +263,7 @@ async def test_a_ping_is_answered_and_leaves_nothing(tmp_path: Path, template: P
         estate = _mirrored(estate)
     sender = OtherSender(estate)
     async with running(estate.hospital.home) as (node,):
-        for payloads in ((), (OBSERVATION,), (os.urandom(100_000),)):
+        for payloads in ((), (OBSERVATION,), (os.urandom(200_000),)):
             sent = sender.message(payloads, ping=True)
             got = await post_sent(estate, sent)
             outbound.judge_answer(sent.message, sent.pmode, sender.trust(), got.status, got.content_type, got.body)
@@ -312,7 +312,7 @@ async def test_a_sender_without_a_service_agreement_is_refused(tmp_path: Path, t
     estate.make()
     edit(estate.hospital.home, "agreements.yaml", "service-agreement", may="receive")
     sender = OtherSender(estate)
-    sent = sender.message([os.urandom(100_000)])
+    sent = sender.message([os.urandom(200_000)])
     async with running(estate.hospital.home) as (node,):
         got = await post_sent(estate, sent)
         with pytest.raises(RemoteError) as caught:
@@ -385,7 +385,7 @@ async def test_a_crash_between_commit_and_receipt_loses_and_doubles_nothing(tmp_
     """The sender hears nothing and sends again; it gets the receipt that was committed with the message."""
     estate = CopiedEstate(tmp_path / "crash", retry_first=0.05, retry_longest=0.1, template=template)
     estate.make()
-    sent = OtherSender(estate).message([os.urandom(100_000)])
+    sent = OtherSender(estate).message([os.urandom(200_000)])
     await asyncio.to_thread(estate.start, estate.hospital, environment={"STAFET_FAILPOINT": "before-answer:1"})
     with pytest.raises(aiohttp.ClientError):
         await post_sent(estate, sent)

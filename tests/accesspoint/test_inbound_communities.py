@@ -329,6 +329,23 @@ def test_the_key_s_certificate_comes_along_where_tokens_are_demanded(monkeypatch
     assert (caught.value.error.code, caught.value.field) == ("EBMS:0103", "EncryptedKey/KeyInfo")
 
 
+@pytest.mark.parametrize("inner", [b"", b"<a></a>", b"<wsse:SecurityTokenReference></wsse:SecurityTokenReference>"])
+def test_a_key_that_says_not_whose_it_is_is_refused_where_tokens_are_demanded(inner, monkeypatch):
+    """In whatever shape, and by a code."""
+    mode = agreed(PEPPOL)
+    plain = outbound.encryption_xml
+
+    def emptied(*facts: Any) -> bytes:
+        octets = plain(*facts)
+        begin = octets.index(b">", octets.index(b"<ds:KeyInfo")) + 1
+        return octets[:begin] + inner + octets[octets.index(b"</ds:KeyInfo>") :]
+
+    monkeypatch.setattr(outbound, "encryption_xml", emptied)
+    with pytest.raises(EbmsError) as caught:
+        received(mode, *sent(mode, document()))
+    assert caught.value.error.code in ("EBMS:0102", "EBMS:0103")
+
+
 def test_what_comes_for_somebody_else_is_refused_before_it_is_decrypted():
     """0004 from the header alone."""
     mode = agreed(PEPPOL)
