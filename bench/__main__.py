@@ -11,9 +11,10 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from bench import exchanges, large, phase4
+from bench import as4_package, exchanges, large, phase4
 from bench.crypto_floor import costs, floor
 from bench.rows import Row, ratio_row, write
 from conformance.crash import postgresql
@@ -22,6 +23,8 @@ from conformance.peers.phase4 import PeerFailed
 BAR = 0.40
 """Share of the cryptographic floor that full durable exchanges are to reach, with one SQLite process a side."""
 LEDGER_MS = 1.0
+PACKAGE = 1.5
+"""Times what the Python package ``as4`` does in one process, with HTTP, TLS and durability on our side."""
 GROWTH = 64 * large.MIB
 
 
@@ -84,6 +87,20 @@ def _phase4_rows(folder: Path, quick: bool) -> Iterator[Row]:
         yield Row("phase4 could not be measured", 0.0, "", ok=False)
 
 
+def _package_rows(folder: Path, seconds: float) -> Iterator[Row]:
+    """The Python package ``as4`` builds and parses in one process, without HTTP and without keeping anything."""
+    try:
+        theirs = as4_package.rate(folder, seconds, datetime.now(UTC) - timedelta(days=1))
+    except PeerFailed as failure:
+        print(f"as4: {failure}", file=sys.stderr)
+        yield Row("the package as4 could not be measured", 0.0, "", ok=False)
+        return
+    ours = exchanges.run(folder / "stafet", seconds=seconds, payload=as4_package.SIZE)
+    yield Row("package as4: exchanges of 10 kB, one process, no HTTP, nothing kept", theirs, "exchanges/s")
+    name = "durable exchanges of 10 kB, RSA-2048, one SQLite process a side"
+    yield ratio_row(name, ours.rate, "exchanges/s", "the package as4", theirs, PACKAGE)
+
+
 def _rows(group: str, folder: Path, quick: bool) -> Iterator[Row]:
     if group == "exchanges":
         seconds = 3.0 if quick else 10.0
@@ -91,11 +108,13 @@ def _rows(group: str, folder: Path, quick: bool) -> Iterator[Row]:
         yield from [*rows, _postgresql_row(folder, seconds, rows[0].value)]
     elif group == "large":
         yield from _large_rows(folder, (128 if quick else 2048) * large.MIB)
+    elif group == "as4":
+        yield from _package_rows(folder, 3.0 if quick else 10.0)
     else:
         yield from _phase4_rows(folder, quick)
 
 
-GROUPS = ("exchanges", "large", "phase4")
+GROUPS = ("exchanges", "large", "as4", "phase4")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -84,6 +84,15 @@ def test_a_warning_does_not_hide_an_error(xml):
     assert soap.parse_xml(b"<a/>").tag == "a", "the parser that is used again has forgotten"
 
 
+def test_an_empty_type_says_nothing():
+    """A property whose type is written and empty is one without a type, as everywhere else in the header."""
+    message = w.header(w.world().plain, properties=(ebms.Property("Name", "value"),))
+    written = user_message_xml(message, "m").replace(b'name="Name"', b'name="Name" type=""')
+    read = parse_messaging(envelope(written))
+    assert isinstance(read, ebms.UserMessage)
+    assert read.properties == message.properties
+
+
 def test_an_empty_content_id_is_no_payload_reference():
     """``href="cid:"`` was a payload that nobody missed."""
     messaging = w.messaging_of(w.world().plain, (("", "image/png", False),))
