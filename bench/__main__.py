@@ -11,7 +11,6 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from bench import as4_package, exchanges, large, phase4
@@ -19,6 +18,7 @@ from bench.crypto_floor import costs, floor
 from bench.rows import Row, ratio_row, write
 from conformance.crash import postgresql
 from conformance.peers.phase4 import PeerFailed
+from core.clock import DAY, SystemClock, to_datetime
 
 BAR = 0.40
 """Share of the cryptographic floor that full durable exchanges are to reach, with one SQLite process a side."""
@@ -90,7 +90,7 @@ def _phase4_rows(folder: Path, quick: bool) -> Iterator[Row]:
 def _package_rows(folder: Path, seconds: float) -> Iterator[Row]:
     """The Python package ``as4`` builds and parses in one process, without HTTP and without keeping anything."""
     try:
-        theirs = as4_package.rate(folder, seconds, datetime.now(UTC) - timedelta(days=1))
+        theirs = as4_package.rate(folder, seconds, to_datetime(SystemClock().now() - DAY))
     except PeerFailed as failure:
         print(f"as4: {failure}", file=sys.stderr)
         yield Row("the package as4 could not be measured", 0.0, "", ok=False)

@@ -39,7 +39,7 @@ from core.writer import Kind
 from tests.core.making import NOW
 
 SENDER, JOURNAL, ARCHIVE = "birkelund-post", "egedal-journal", "skovby-archive"
-LARGE = bytes(range(256)) * 300
+LARGE = bytes(range(256)) * 600
 """More than is kept in the database."""
 
 DOCUMENTS: list[dict[str, Any]] = [

@@ -84,7 +84,7 @@ async def test_a_partner_that_wants_no_compression_gets_none(estate: CopiedEstat
     peer = Peer(estate)
     peer.script = [peer.accept]
     small = b"<a z='1' b='2'>one\ntwo\r\n</a>"
-    large = b"<a>" + b"line\n" * 20_000 + b"</a>"
+    large = b"<a>" + b"line\n" * 40_000 + b"</a>"
     types = ("text/plain", "application/xml", "image/svg+xml", "application/octet-stream")
     payloads = [("a", media_type, octets) for media_type in types for octets in (small, large)]
     async with peer.listening(), running(estate.municipality.home) as (node,):
@@ -148,10 +148,10 @@ async def test_it_is_frozen_before_the_first_octet_leaves(line: Line):
 PAYLOADS: dict[str, Callable[[], list[tuple[str, str, bytes]]]] = {
     "small": lambda: SMALL,
     "several": lambda: [*SMALL, ("b", "application/octet-stream", os.urandom(3000))],
-    "large and compressible": lambda: [("c.json", "application/json", b'{"number": 1}\n' * 60_000)],
+    "large and compressible": lambda: [("c.json", "application/json", os.urandom(150_000).hex().encode())],
     "large and dense": lambda: [("d", "application/octet-stream", os.urandom(700_000))],
     "of every kind": lambda: [
-        ("c.json", "application/json", b'{"number": 1}\n' * 60_000),
+        ("c.json", "application/json", os.urandom(150_000).hex().encode()),
         *SMALL,
         ("d.zip", "application/zip", os.urandom(300_000)),
     ],
@@ -292,7 +292,7 @@ async def test_a_payload_that_is_no_longer_what_was_stored_is_never_sent(estate:
     plain_http(estate)
     peer = Peer(estate)
     async with running(estate.municipality.home) as (node,):
-        parcel = await handed_over(node, [("c.json", "application/json", b'{"number": 1}\n' * 200_000)])
+        parcel = await handed_over(node, [("c.json", "application/json", os.urandom(150_000).hex().encode())])
         await failed_with(node, parcel, "connect")
     for path in (estate.municipality.settings().store_path / "objects").rglob("*"):
         if path.is_file():
@@ -310,7 +310,7 @@ async def test_a_payload_that_is_no_longer_what_was_stored_is_never_sent(estate:
 async def test_a_payload_that_is_damaged_before_it_is_packed_leaves_no_copy(line: Line):
     """The damage is at its end: what was packed until then is forgotten."""
     earlier = set(objects(line.node.runtime))
-    payloads = [("c.json", "application/json", b'{"number": 1}\n' * 200_000)]
+    payloads = [("c.json", "application/json", os.urandom(150_000).hex().encode())]
     item = await asyncio.to_thread(stage_parcel, line.node.runtime, "care-record", payloads)
     (name,) = set(objects(line.node.runtime)) - earlier
     path = next(line.node.runtime.store.root.rglob(name))
