@@ -7,7 +7,7 @@ from base64 import b64encode
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +20,7 @@ from accesspoint.tokens import (
     candidates,
     decode64,
     der,
+    fingerprint,
     is_token,
     load_certificate,
     parse_key_info,
@@ -420,3 +421,9 @@ def test_without_a_reference_there_is_no_token(inner):
     assert not is_token(None, {})
     root = etree.fromstring(f'<r xmlns:ds="{DS}" xmlns:wsse="{WSSE}"><ds:KeyInfo>{inner}</ds:KeyInfo></r>')
     assert not is_token(root[0], {})
+
+
+def test_a_certificate_is_told_by_the_digest_of_its_octets():
+    """The same as everybody's SHA-256 fingerprint."""
+    certificate = s.theirs()
+    assert fingerprint(certificate) == certificate.fingerprint(hashes.SHA256())
