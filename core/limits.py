@@ -33,7 +33,7 @@ RETENTION: Final = 90 * DAY
 #: Most items the writer takes into one transaction: enough to share the fsync, few enough to keep the wait short.
 WRITER_BATCH: Final = 256
 #: How long a busy writer waits for company before it commits; an idle one commits at once.
-WRITER_WAIT: Final = 1_000
+WRITER_WAIT: Final = 300
 #: Commands that may wait for the writer; beyond it accept is refused (back-pressure) while settling goes on.
 WRITER_QUEUE: Final = 4096
 
