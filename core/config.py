@@ -30,7 +30,8 @@ from core.documents import Read, read_directory
 from core.errors import ConfigError, DescriptionError
 from core.integration import Integration
 from core.route import Route, Routes
-from core.system import RESIDUAL, System
+from core.subscription import Subscription
+from core.system import RESIDUAL, Function, System
 from core.trust import fingerprint, subject
 
 KERNEL_KINDS: Final[dict[str, type[BaseModel]]] = {
@@ -38,6 +39,8 @@ KERNEL_KINDS: Final[dict[str, type[BaseModel]]] = {
     "integration": Integration,
     "route": Route,
     "service-agreement": ServiceAgreement,
+    "subscription": Subscription,
+    "function": Function,
 }
 
 

@@ -5,7 +5,7 @@ Rules:
 1. All that is wrong in a directory is found in one go, each with file, line, field, cause and remedy.
 2. Plain YAML only: no anchors, no tags, no duplicate keys; what is read twice by two people must read the same.
    Links are followed to files of the directory alone: what is not in it is not what was looked at.
-3. Certificates lie beside the documents that name them and become part of the version; private keys never do.
+3. Certificates and schemas lie beside the documents that name them and become part of the version; private keys never do.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from core.errors import ConfigError
 
 DOCUMENT_SUFFIXES: Final = (".yaml", ".yml")
 CERTIFICATE_SUFFIXES: Final = (".pem", ".crt", ".cer", ".crl")
+SCHEMA_SUFFIXES: Final = (".xsd", ".json")
 
 
 class _Loader(yaml.SafeLoader):
@@ -115,7 +116,7 @@ def _octets(path: Path, root: Path, name: str) -> bytes | None:
     """What a document or certificate holds, None for anything else. Raises `ConfigError` for no file of this directory."""
     if path.is_symlink() and not _leads_to_a_file_here(path, root):
         raise ConfigError(name, "", "is a link that leads to no file of this directory", "put the file itself here")
-    if path.is_dir() or path.suffix.lower() not in (*DOCUMENT_SUFFIXES, *CERTIFICATE_SUFFIXES):
+    if path.is_dir() or path.suffix.lower() not in (*DOCUMENT_SUFFIXES, *CERTIFICATE_SUFFIXES, *SCHEMA_SUFFIXES):
         return None
     if not path.is_file():
         raise ConfigError(name, "", "is no file")

@@ -5,9 +5,9 @@ Rule: one document a kind of exchange; creating or changing one never touches an
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints, model_validator
 
 from core import limits
 from core.description import Priority, Sensitivity, Text, ValidationDegree
@@ -17,6 +17,9 @@ Capability = Literal["notification", "handover", "file"]
 """``notification``: small, many subscribers; ``handover``: one receiver, receipt; ``file``: large."""
 
 
+_SIZES: Final[dict[Any, int]] = {"notification": limits.NOTIFICATION_SIZE, "handover": limits.HANDOVER_SIZE}
+
+
 class RouteTest(Document):
     """An example that `check` runs through the routes: where this description must go."""
 
@@ -24,6 +27,73 @@ class RouteTest(Document):
     """Fields of a payload description that differ from the integration's own defaults."""
     expect: tuple[Name, ...]
     """The receiving systems, in any order; ``residual`` when no route shall match."""
+
+
+class Party(Document):
+    """Who is responsible for what is moved: a name people know, and where to reach them (a function's address, not a person's)."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=255)]
+    contact: Annotated[str, StringConstraints(max_length=255)] = ""
+
+
+class Declaration(Document):
+    """The declaration of data processing (*databehandling*): who made it, where it lies, and what it says of personal data."""
+
+    by: Annotated[str, StringConstraints(min_length=1, max_length=255)]
+    reference: Annotated[str, StringConstraints(max_length=1024)] = ""
+    """Where the declaration itself can be read."""
+    personal_data: Literal["none", "personal", "sensitive"] = "personal"
+    purpose: Annotated[str, StringConstraints(max_length=1024)] = ""
+
+
+class Contract(Document):
+    """What the payload must look like: a file of the configuration directory, or only what is declared of it."""
+
+    format: Literal["xsd", "json-schema", "openapi", "declared"]
+    file: str = ""
+    """The schema, beside the documents. Needed unless the format is ``declared``."""
+    part: str = ""
+    """OpenAPI: the component's name under ``components/schemas``. XSD: the root element that must come, in Clark notation."""
+    media_types: tuple[Text, ...] = ()
+    """Media types that may come; empty = any."""
+    version: Text = "1"
+
+    @model_validator(mode="after")
+    def _has_its_schema(self) -> Contract:
+        if (self.format == "declared") == bool(self.file):
+            raise ValueError(f"a contract of format {self.format} {'has no' if self.file else 'needs a'} file")
+        return self
+
+
+class Enriching(Document):
+    """One step of enrichment: an installed step by name, and what it is told."""
+
+    step: Name
+    settings: dict[str, Any] = {}
+
+
+class ExpectedReceipt(Document):
+    """A receipt that is expected of somebody within a time; when it is missing, an alarm is raised."""
+
+    level: Literal["transport", "envelope", "business"] = "business"
+    system: Name | None = None
+    """Of this system; with neither system nor function, of whoever the parcel is delivered to."""
+    function: Name | None = None
+    """Of any system that serves this function."""
+    within: Annotated[float, Field(gt=0, le=3_153_600_000)] | None = None
+    """Seconds."""
+    business_days: Annotated[int, Field(ge=1, le=366)] | None = None
+    """Whole business days: until the end of the last one."""
+    calendar: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")] = "DK"
+    """Whose public holidays are no business days, as a country code."""
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> ExpectedReceipt:
+        if self.system and self.function:
+            raise ValueError("a receipt is expected of a system or of a function, not of both")
+        if (self.within is None) == (self.business_days is None):
+            raise ValueError("say within (seconds) or business_days, one of them")
+        return self
 
 
 class Integration(Document):
@@ -38,11 +108,41 @@ class Integration(Document):
     degree: ValidationDegree = "declared"
     sensitivity: Sensitivity = "confidential"
     priority: Priority = "normal"
+    summary: str = ""
+    """What it is for, in a few sentences: people choose from the catalogue by it."""
+    owner: str = ""
+    """The authority that owns the data and approves service agreements; "" = whoever administers this node."""
+    responsible: Party | None = None
+    declaration: Declaration | None = None
+    contract: Contract | None = None
+    legal_basis: str = ""
+    """Law or consent that allows it (*hjemmel*)."""
     max_size: Annotated[int, Field(ge=1)] = limits.PAYLOAD_SIZE
-    """Octets of one payload."""
+    """Octets of one payload; when it is not said, the capability's."""
     receipt: Literal["transport", "envelope", "business"] = "transport"
     """The level of evidence at which a delivery counts as done."""
     receipt_within: Annotated[float, Field(gt=0, le=3_153_600_000)] = 86_400.0
     """Seconds within which that evidence must come, else an alarm is raised."""
+    receipts: tuple[ExpectedReceipt, ...] = ()
+    """Further receipts that are expected, of whom and when."""
+    enrichment: tuple[Enriching, ...] = ()
+    """Steps between accept and route, in order."""
     retention_days: Annotated[int, Field(ge=1, le=36_500)] = limits.RETENTION // 86_400_000_000
     tests: tuple[RouteTest, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _size_of_its_capability(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "max_size" not in value:
+            return {**value, "max_size": _SIZES.get(value.get("capability", "handover"), limits.PAYLOAD_SIZE)}
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Integration:
+        if self.degree == "encrypted" and self.capability == "notification":
+            raise ValueError("an encrypted payload needs a known receiver: a notification has none")
+        if self.degree == "known" and (self.contract is None or self.contract.format == "declared"):
+            raise ValueError("degree known needs a contract with a schema")
+        if self.degree == "encrypted" and self.contract is not None:
+            raise ValueError("an encrypted payload cannot be checked: leave the contract out")
+        return self

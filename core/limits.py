@@ -19,6 +19,11 @@ STORE_CHUNK: Final = 1024 * 1024
 PAYLOADS_PER_PARCEL: Final = 100
 #: Largest single payload unless the integration says otherwise: file exchange of today ends at 2 GB.
 PAYLOAD_SIZE: Final = 4 * 1024**3
+#: Largest notification unless its integration says otherwise: the target picture's 600 KB, in binary units so that what others count
+#: in decimal fits as well.
+NOTIFICATION_SIZE: Final = 600 * 1024
+#: Largest payload of a handover unless its integration says otherwise: the target picture's 120 MB holds a post item of 100 MB.
+HANDOVER_SIZE: Final = 120 * 1024**2
 #: Octets of a serialised payload description: it is indexed, logged by reference and shown to people.
 DESCRIPTION_SIZE: Final = 64 * 1024
 #: Length of one text value in a description.
@@ -39,6 +44,10 @@ WRITER_QUEUE: Final = 4096
 
 #: How long one attempt may hold a delivery before another node may take it.
 LEASE: Final = 60 * SECOND
+#: Loans of a pulled delivery without an acknowledgement before it is set aside as a dead letter.
+LOANS: Final = 20
+#: How long a subscription may stay away while something waits for it before people are told.
+IDLE: Final = HOUR
 #: Deliveries one claim takes.
 CLAIM_BATCH: Final = 64
 #: Attempts in flight per node.

@@ -30,3 +30,19 @@ class System(Document):
     """The authority that owns it (*myndighed*), by the identifier your network uses for it."""
     functions: tuple[Name, ...] = ()
     """Functions it serves, so that a sender can address a function instead of a system."""
+    certificates: tuple[str, ...] = ()
+    """Files with the certificates it identifies itself by when it connects; several while one replaces another."""
+    sealing_certificates: tuple[str, ...] = ()
+    """Files with the certificates others seal payloads for it with; the newest valid one first."""
+
+
+class Function(Document):
+    """Kind ``function``: an address of a function or group (*funktion*), which one or more systems serve."""
+
+    kind: Literal["function"] = "function"
+    id: Name
+    title: str = ""
+    authority: Annotated[str, StringConstraints(min_length=1, max_length=255)]
+    """The authority whose function it is."""
+    sensitivity: Literal["public", "internal", "confidential", "sensitive"] = "confidential"
+    """The most sensitive that may be sent to it."""

@@ -9,7 +9,7 @@ Rules:
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text, and_
 
 metadata = MetaData(
     naming_convention={
@@ -39,6 +39,8 @@ parcel = Table(
     Column("config_version", Integer, nullable=False),
     Column("gateway", String(64), nullable=False),
     Index(None, "accepted_at"),
+    Index("ix_parcel_from", "sender", "id"),
+    Index("ix_parcel_under", "integration", "id"),
 )
 
 payload = Table(
@@ -106,9 +108,18 @@ delivery = Table(
     Column("line", String(64), nullable=False, server_default=""),
     Column("turn", BigInteger, nullable=False, server_default="0"),
     Column("stops", Integer, nullable=False, server_default="0"),
-    Index("ix_delivery_due", "state", "lane", "due_at"),
-    Index("ix_delivery_receiver", "receiver", "state", "lane", "due_at"),
+    Column("fetched_at", BigInteger),
 )
+_PUSHED, _LENT = delivery.c.gateway != "", and_(delivery.c.gateway == "", delivery.c.state == "ready")
+_TROUBLE = delivery.c.state.in_(("held", "failed", "rejected", "quarantined"))
+for _name, _columns, _where in (
+    ("ix_delivery_due", (delivery.c.state, delivery.c.lane, delivery.c.due_at), _PUSHED),
+    ("ix_delivery_mail", (delivery.c.receiver, delivery.c.destination, delivery.c.lane, delivery.c.due_at), _LENT),
+    ("ix_delivery_trouble", (delivery.c.state, delivery.c.id), _TROUBLE),
+):
+    Index(_name, *_columns, sqlite_where=_where, postgresql_where=_where)
+# Ids sort by time: what a receiver or a sender had of late is one range, and settling never touches it.
+Index("ix_delivery_to", delivery.c.receiver, delivery.c.id)
 Index(
     "ix_delivery_line",
     delivery.c.line,
@@ -205,6 +216,7 @@ alarm = Table(
     Column("text", String(1024), nullable=False),
     _id("parcel_id", nullable=False),
     Column("cleared_at", BigInteger, index=True),
+    Column("mailed_at", BigInteger),
 )
 
 node = Table(
@@ -218,3 +230,109 @@ node = Table(
 )
 
 meta = Table("meta", metadata, Column("name", String(64), primary_key=True), Column("value", Text, nullable=False))
+
+# --- distribution -----------------------------------------------------------------------------------------------------
+
+subscriber = Table(
+    "subscriber",
+    metadata,
+    Column("subscription", String(64), primary_key=True),
+    Column("came_at", BigInteger, nullable=False),
+)
+"""When each subscription's system last came for its mail."""
+
+value_list = Table(
+    "value_list",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("version", BigInteger, nullable=False),
+)
+
+list_value = Table(
+    "list_value",
+    metadata,
+    Column("list", String(64), primary_key=True),
+    Column("digest", LargeBinary, primary_key=True),
+)
+"""Keyed digests only: who reads the ledger cannot read who is on a list."""
+
+expectation = Table(
+    "expectation",
+    metadata,
+    _id("id", primary_key=True),
+    _id("parcel_id", nullable=False, index=True),
+    Column("level", String(16), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("due_at", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("met_at", BigInteger),
+    Index("ix_expectation_due", "state", "due_at"),
+)
+
+request = Table(
+    "request",
+    metadata,
+    _id("id", primary_key=True),
+    Column("kind", String(64), nullable=False),
+    Column("document", Text, nullable=False),
+    Column("owner", String(255), nullable=False),
+    Column("asked_by", String(255), nullable=False),
+    Column("authority", String(255), nullable=False),
+    Column("asked_at", BigInteger, nullable=False),
+    Column("why", String(1024), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("decided_by", String(255), nullable=False),
+    Column("decided_at", BigInteger),
+    Column("reason", String(1024), nullable=False),
+    Column("config_version", Integer, nullable=False),
+    Index("ix_request_state", "state", "asked_at"),
+)
+
+access = Table(
+    "access",
+    metadata,
+    _id("id", primary_key=True),
+    Column("at", BigInteger, nullable=False, index=True),
+    Column("who", String(255), nullable=False),
+    Column("authority", String(255), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("object", String(255), nullable=False, index=True),
+    Column("outcome", String(64), nullable=False),
+)
+
+lookup = Table(
+    "lookup",
+    metadata,
+    Column("value", String(512), primary_key=True),
+    _id("parcel_id", primary_key=True, index=True),
+)
+"""Names by which a parcel is known outside, beside those its deliveries were frozen under."""
+
+statistic = Table(
+    "statistic",
+    metadata,
+    Column("hour", BigInteger, primary_key=True),
+    Column("integration", String(255), primary_key=True),
+    Column("sender", String(255), primary_key=True),
+    Column("receiver", String(255), primary_key=True),
+    Column("rule", String(255), primary_key=True),
+    Column("state", String(16), primary_key=True),
+    Column("parcels", BigInteger, nullable=False),
+    Column("octets", BigInteger, nullable=False),
+)
+
+upload = Table(
+    "upload",
+    metadata,
+    _id("id", primary_key=True),
+    Column("system", String(255), nullable=False, index=True),
+    Column("name", String(1024), nullable=False),
+    Column("media_type", String(255), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("received", BigInteger, nullable=False),
+    Column("key_id", String(255), nullable=False),
+    Column("wrapped_key", LargeBinary, nullable=False),
+    Column("objects", Text, nullable=False),
+    Column("expires_at", BigInteger, nullable=False, index=True),
+)

@@ -249,11 +249,11 @@ def test_examples_that_hold_are_silent(root: Path):
         root, "- {description: {}, expect: [egedal-journal]}", "- {description: {type: form}, expect: [residual]}"
     )
     changed(root, "match: {type: letter}", "match: {type: letter, sensitivity: sensitive}")
-    changed(root, "types: [letter, form]", "types: [letter, form]\npriority: urgent\ndegree: known")
+    changed(root, "types: [letter, form]", "types: [letter, form]\npriority: urgent\ndegree: encrypted")
     changed(
         root,
         "to: [{system: egedal-journal}]",
-        "when: parcel.priority == 'urgent' && parcel.degree == 'known'\nto: [{system: egedal-journal}]",
+        "when: parcel.priority == 'urgent' && parcel.degree == 'encrypted'\nto: [{system: egedal-journal}]",
     )
     with pytest.raises(ExceptionGroup):
         changed(root, "priority: urgent", "priority: bulk")

@@ -97,7 +97,7 @@ def test_a_directory_that_is_none_is_said_so(tmp_path: Path):
     [
         ("kind: system\nid: x\n", "a.yaml:1: authority: Field required"),
         (f"{SYSTEM}\nport: 5\n", "a.yaml:5: port: Extra inputs are not permitted (this field does not exist; see "),
-        ("id: x\n", "a.yaml:1: kind: is missing (one of integration, route, service-agreement, system)"),
+        ("id: x\n", "a.yaml:1: kind: is missing (one of function, integration, route, service-agreement, subscription, system)"),
         ("kind: sistem\nid: x\n", "a.yaml:1: kind: is 'sistem', which no installed part of Stafet knows (one of "),
         ("kind: [system]\nid: x\n", "a.yaml:1: kind: is ['system'], which no installed part"),
         ("- kind: system\n", "a.yaml:1: is no document (begin with `kind:` and `id:`)"),

@@ -18,7 +18,7 @@ from sqlalchemy import create_engine, text
 from core import commands
 from core.clock import SECOND, FrozenClock
 from core.commands import Call
-from core.config import Configuration, Problem, load
+from core.config import KERNEL_KINDS, Configuration, Problem, load
 from core.errors import ConfigError, DurabilityLost, Fatal, NotFound, Overloaded, UnsafeDatabase
 from core.ledger.engine import NodeLock
 from core.ledger.trace import Entry
@@ -60,7 +60,7 @@ class Pigeon(Paper):
 def test_a_catalogue_knows_the_kernels_kinds_and_every_gateways():
     """A configuration may hold documents of all of them."""
     kinds = Catalogue({"paper": Paper, "pigeon": Pigeon}).kinds
-    assert set(kinds) == {"system", "integration", "route", "service-agreement", "pigeon.loft"}
+    assert set(kinds) == {*KERNEL_KINDS, "pigeon.loft"}
     assert kinds["pigeon.loft"] is Pigeon.Loft
 
 

@@ -36,6 +36,8 @@ def test_a_system_belongs_to_an_authority():
         "title": "",
         "authority": "dk-birkelund",
         "functions": [],
+        "certificates": [],
+        "sealing_certificates": [],
     }
 
 
