@@ -37,7 +37,7 @@ class Party(Document):
 
 
 class Declaration(Document):
-    """The declaration of data processing (*databehandling*): who made it, where it lies, and what it says of personal data."""
+    """The declaration of data processing (*databehandling*): who made it, where it lies, what it says of personal data."""
 
     by: Annotated[str, StringConstraints(min_length=1, max_length=255)]
     reference: Annotated[str, StringConstraints(max_length=1024)] = ""
@@ -69,7 +69,7 @@ class Enriching(Document):
     """One step of enrichment: an installed step by name, and what it is told."""
 
     step: Name
-    settings: dict[str, Any] = {}
+    settings: Annotated[dict[str, Any], Field(default_factory=dict)]
 
 
 class ExpectedReceipt(Document):

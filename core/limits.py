@@ -19,8 +19,8 @@ STORE_CHUNK: Final = 1024 * 1024
 PAYLOADS_PER_PARCEL: Final = 100
 #: Largest single payload unless the integration says otherwise: file exchange of today ends at 2 GB.
 PAYLOAD_SIZE: Final = 4 * 1024**3
-#: Largest notification unless its integration says otherwise: the target picture's 600 KB, in binary units so that what others count
-#: in decimal fits as well.
+#: Largest notification unless its integration says otherwise: the target picture's 600 KB, in binary units so that what others
+#: count in decimal fits as well.
 NOTIFICATION_SIZE: Final = 600 * 1024
 #: Largest payload of a handover unless its integration says otherwise: the target picture's 120 MB holds a post item of 100 MB.
 HANDOVER_SIZE: Final = 120 * 1024**2

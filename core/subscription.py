@@ -4,8 +4,8 @@ Rules:
 
 1. A subscription is of one system and one integration; its queue is its own, and no other waits behind it.
 2. Plain equality is looked up in an index; a CEL condition is evaluated only where the equalities hold.
-3. A condition that cannot be evaluated is no match and no silence: its subscription is named in the trace, with an alarm, and the others
-   get their deliveries.
+3. A condition that cannot be evaluated is no match and no silence: its subscription is named in the trace, with an alarm, and the
+   others get their deliveries.
 """
 
 from __future__ import annotations

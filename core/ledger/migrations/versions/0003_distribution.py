@@ -39,7 +39,7 @@ def upgrade() -> None:
         if name not in {column["name"] for column in found.get_columns(table)}:
             op.add_column(table, Column(name, tables.metadata.tables[table].c[name].type))
     if "ix_delivery_mail" not in {index["name"] for index in found.get_indexes("delivery")}:
-        for name in {index["name"] for index in found.get_indexes("delivery")} & _REPLACED:
+        for name in _REPLACED & {str(index["name"]) for index in found.get_indexes("delivery")}:
             op.drop_index(name, "delivery")
         for index in (*tables.delivery.indexes, *tables.parcel.indexes):
             if index.name in _INDEXES:
