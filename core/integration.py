@@ -30,7 +30,7 @@ class RouteTest(Document):
 
 
 class Party(Document):
-    """The declaration of data processing (*databehandling*): who made it, where it lies, what it says of personal data."""
+    """Who is responsible for what is moved: a name people know, and where to reach them (of a function, not a person)."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=255)]
     contact: Annotated[str, StringConstraints(max_length=255)] = ""
