@@ -17,8 +17,9 @@ from sqlalchemy import func, select
 
 from core import commands, config
 from core.gateway import Gateway
-from core.kernel import Mailroom, NodeKernel
+from core.kernel import NodeKernel
 from core.ledger import tables, versions
+from core.mailroom import Mailroom
 from core.runtime import Catalogue, Runtime
 from core.settings import load_settings
 

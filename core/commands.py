@@ -100,6 +100,8 @@ class Work:
     parcels: Mapping[str, Parcel]
     quarantined: tuple[Delivery, ...]
     held_back: frozenset[Where] = frozenset()
+    dead: tuple[Delivery, ...] = ()
+    """What a pulling system was lent too often without a word."""
 
 
 def _claim(connection: Connection, batch: Sequence[Claim]) -> Sequence[Work]:
@@ -125,12 +127,28 @@ CLAIM: Final = Kind("claim", _claim, _claimed, order=40, always=True)
 
 def _pull(connection: Connection, batch: Sequence[PullClaim]) -> Sequence[Work]:
     found = [claiming.claim_pull(connection, wanted) for wanted in batch]
-    ids = [d.parcel_id for taken in found for d in taken]
-    loaded = parcels.load_many(connection, ids) if ids else {}
-    return [Work(tuple(taken), loaded, ()) for taken in found]
+    ids = {d.parcel_id for lent in found for d in lent.deliveries}
+    loaded = parcels.load_many(connection, sorted(ids)) if ids else {}
+    raised = [_dead_letter(one, wanted.now) for wanted, lent in zip(batch, found, strict=True) for one in lent.dead]
+    if raised:
+        alarms.raise_many(connection, raised)
+    return [Work(lent.deliveries, loaded, (), dead=lent.dead) for lent in found]
 
 
-PULL: Final = Kind("pull", _pull, order=41, always=True)
+def _dead_letter(one: Delivery, at: Micros) -> Alarm:
+    text = f"{one.destination or one.receiver}: a delivery was lent {one.attempts - 1} times and never acknowledged"
+    return Alarm(new_id(at), at, "dead-letter", f"{text}; look at it, then `stafet resend {one.id}`", one.parcel_id)
+
+
+def _pulled(wanted: PullClaim, work: Work) -> Sequence[Entry]:
+    facts = {"code": claiming.UNACKNOWLEDGED, "state": State.FAILED.value}
+    return [
+        Entry(d.parcel_id, wanted.now, Event.EXHAUSTED.value, {"receiver": d.receiver, "rule": d.rule, **facts})
+        for d in work.dead
+    ]
+
+
+PULL: Final = Kind("pull", _pull, _pulled, order=41, always=True)
 
 
 def _renew(connection: Connection, batch: Sequence[Renew]) -> Sequence[bool]:

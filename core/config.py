@@ -30,7 +30,7 @@ from core.documents import Read, read_directory
 from core.errors import ConfigError, DescriptionError
 from core.integration import Integration
 from core.route import Route, Routes
-from core.subscription import Subscription
+from core.subscription import Subscription, Subscriptions
 from core.system import RESIDUAL, Function, System
 from core.trust import fingerprint, subject
 
@@ -71,6 +71,11 @@ class Configuration:
     def routes(self) -> Routes:
         """The routes, indexed."""
         return Routes(list(self.all("route").values()))
+
+    @cached_property
+    def subscriptions(self) -> Subscriptions:
+        """The subscriptions, indexed."""
+        return Subscriptions(list(self.all("subscription").values()))
 
     @cached_property
     def _agreements(self) -> dict[tuple[str, str], list[ServiceAgreement]]:

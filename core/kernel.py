@@ -7,7 +7,7 @@ Rules:
 
 1. `accept` judges first (agreement, limits, route), then stores keys, parcels, deliveries and the answers about to be given in
    one transaction. Nothing is visible before it has committed.
-2. What no route takes goes to the residual mailbox, held, with an alarm.
+2. What no route takes goes to the residual mailbox, held, with an alarm. A notification goes to whoever subscribes, be it nobody.
 3. Evidence is never fenced; what an attempt or a pulling system reports is.
 """
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,12 @@ from typing import Any
 from sqlalchemy import Connection
 
 from core import commands, limits, log
-from core.clock import SECOND, Micros
+from core.clock import HOUR, SECOND, Micros
 from core.commands import Answer, Freeze, Settlement, SettlementResult, Work
 from core.config import Configuration
-from core.delivery import Delivery, Event, Frozen, State
-from core.errors import NotAllowed, Overloaded, Refused, StaleLease, TooLarge
+from core.deciding import FanOut, check_allowed, decide, deliveries_for, fan_out, told, waits_at
+from core.delivery import Delivery, Event, Frozen
+from core.errors import Overloaded, Refused, StaleLease
 from core.gateway import Answered, Keeper, Lease, Staging
 from core.keys import seal
 from core.ledger import deliveries as queue
@@ -38,97 +39,15 @@ from core.ledger.claiming import PullClaim
 from core.ledger.deliveries import Renew, Settle
 from core.ledger.parcels import Accept
 from core.ledger.trace import Entry
-from core.pace import Pace, Where
+from core.mailroom import Box, Mailroom, boxes_of
 from core.parcel import Acceptance, Item, Judgement, Key, Parcel, Payload, new_id
 from core.receipt import Receipt
 from core.route import Decision, Target
 from core.runtime import Runtime
 from core.store import Stage, inline_place, read_payload
-from core.system import RESIDUAL
 from core.trust import Identity
 
 _log = log.get("kernel")
-
-
-def decide(configuration: Configuration, parcel: Parcel, at: Micros) -> Decision:
-    """Where a parcel goes under a configuration; a receiver without a service agreement makes it residual."""
-    decision = configuration.routes.choose(parcel.description, parcel.integration)
-    for target in decision.targets:
-        if target.system != RESIDUAL and not configuration.agreed(parcel.integration, target.system, "receive", at):
-            cause = (
-                f"route {decision.route} names {target.system}, which has no service agreement"
-                f" to receive under {parcel.integration}"
-            )
-            return Decision("", (Target(system=RESIDUAL),), cause, decision.examined)
-    return decision
-
-
-def deliveries_for(
-    parcel: Parcel,
-    decision: Decision,
-    number: int,
-    at: Micros,
-    pace: Callable[[str, str, str], Pace],
-    *,
-    leased_until: Micros | None = None,
-) -> tuple[Delivery, ...]:
-    """One delivery for each target of a decision; ``leased_until`` when its first attempt is claimed with it."""
-    claimed = int(leased_until is not None)
-    paces = [pace(target.gateway, target.destination, parcel.integration) for target in decision.targets]
-    return tuple(
-        Delivery(
-            new_id(at),
-            parcel.id,
-            target.system,
-            target.gateway,
-            State.READY if decision.route else State.HELD,
-            at if leased_until is None else leased_until,
-            epoch=claimed,
-            attempts=claimed,
-            lane=parcel.description.priority,
-            rule=decision.route,
-            config_version=number,
-            destination=target.destination,
-            line=line_of(parcel, target) if agreed.ordered and target.gateway else "",
-            stops=agreed.ordered and agreed.stops,
-        )
-        for target, agreed in zip(decision.targets, paces, strict=True)
-    )
-
-
-def line_of(parcel: Parcel, target: Target) -> str:
-    """What a parcel is in line with: the same destination, integration and correlation id, or the lack of one."""
-    together = (target.gateway, target.destination, parcel.integration, parcel.description.correlation_id or "")
-    return hashlib.sha256(json.dumps(together).encode()).hexdigest()[:40]
-
-
-def waits_at(item: Delivery) -> Where:
-    """Where a delivery counts as waiting: at its destination, or with the system that comes for it."""
-    return (item.gateway, item.destination if item.gateway else item.receiver)
-
-
-def check_allowed(configuration: Configuration, parcel: Parcel, at: Micros) -> str:
-    """The service agreement a parcel is accepted under. Raises `NotAllowed`, `TooLarge` with what to change."""
-    integration = configuration.all("integration").get(parcel.integration)
-    if integration is None:
-        known = ", ".join(sorted(configuration.all("integration"))) or "none"
-        raise NotAllowed(f"integration: nothing is called {parcel.integration!r}; known: {known}")
-    if parcel.description.type not in integration.types:
-        raise NotAllowed(
-            f"type: {parcel.description.type!r} is not moved under {parcel.integration};"
-            f" its types: {', '.join(integration.types)}"
-        )
-    if len(parcel.payloads) > limits.PAYLOADS_PER_PARCEL:
-        raise TooLarge(f"payloads: more than {limits.PAYLOADS_PER_PARCEL}")
-    if any(p.size > integration.max_size for p in parcel.payloads):
-        raise TooLarge(f"payload: larger than {integration.max_size} octets, the limit of {parcel.integration}")
-    agreement = configuration.agreed(parcel.integration, parcel.sender, "send", at)
-    if not agreement:
-        raise NotAllowed(
-            f"service agreement: {parcel.sender} may not send under {parcel.integration} now;"
-            " add or extend a document of kind service-agreement"
-        )
-    return agreement
 
 
 class NodeKernel:
@@ -206,11 +125,11 @@ class NodeKernel:
 
     def _spread(self, prepared: Sequence[Accept], judged: Sequence[Acceptance]) -> None:
         """Begin or announce what is new, and forget the octets of what is not."""
-        mail: set[str] = set()
+        mail: set[Box] = set()
         for accept, acceptance in zip(prepared, judged, strict=True):
             self._runtime.metrics.accepted.labels(self._gateway, acceptance.judgement.value).inc()
             if acceptance.judgement is Judgement.NEW:
-                mail.update(d.receiver for d in accept.deliveries if not d.gateway)
+                mail.update(boxes_of(accept.deliveries))
                 if accept.owner:
                     self._runtime.at_once.start(accept.deliveries[0], accept.item.parcel)
                 else:
@@ -230,16 +149,10 @@ class NodeKernel:
     def _prepare(self, configuration: Configuration, item: Item) -> Accept:
         parcel, now = item.parcel, self.clock.now()
         agreement = check_allowed(configuration, parcel, now)
-        decision = decide(configuration, parcel, now)
-        self._demand_room(parcel, decision)
         sealed = None
         if parcel.description.subjects:
             context = b"subjects/" + parcel.id.encode()
             sealed = seal(self.data_key(parcel), json.dumps(parcel.description.subjects).encode(), context)
-        # A delivery that this node can attempt at once is born under its lease: one command less in the ledger.
-        direct = len(decision.targets) == 1 and self._may_begin(parcel, decision.targets[0])
-        until = now + limits.LEASE if direct else None
-        made = deliveries_for(parcel, decision, configuration.number, now, self._runtime.pace, leased_until=until)
         facts: dict[str, Any] = {
             "gateway": self._gateway,
             "sender": parcel.sender,
@@ -247,12 +160,24 @@ class NodeKernel:
             "type": parcel.description.type,
             "agreement": agreement,
             "version": configuration.number,
-            "route": decision.route,
-            "receivers": [d.receiver for d in made],
             # Not the names of files: the trace is for ever, and people name files after people.
             "payloads": [[p.media_type, p.size, p.sha256.hex()] for p in parcel.payloads],
             **item.note,
         }
+        if configuration.all("integration")[parcel.integration].capability == "notification":
+            found = fan_out(configuration, parcel, now, self._runtime.on_list)
+            made = told(parcel, found.matched, configuration.number, now)
+            facts["subscriptions"] = [one.id for one in found.matched]
+            if found.left_out:
+                facts["left_out"] = [[one.subscription, one.why] for one in found.left_out]
+            return Accept(item, made, self._gateway, sealed, facts, _left_out(found, parcel, now))
+        decision = decide(configuration, parcel, now)
+        self._demand_room(parcel, decision)
+        # A delivery that this node can attempt at once is born under its lease: one command less in the ledger.
+        direct = len(decision.targets) == 1 and self._may_begin(parcel, decision.targets[0])
+        until = now + limits.LEASE if direct else None
+        made = deliveries_for(parcel, decision, configuration.number, now, self._runtime.pace, leased_until=until)
+        facts |= {"route": decision.route, "receivers": [d.receiver for d in made]}
         alarm = None
         if not decision.route:
             facts["cause"] = decision.cause
@@ -321,7 +246,7 @@ class NodeKernel:
             work: Work = await self._runtime.do(commands.PULL, claim)
             if work.deliveries or now >= deadline:
                 return [Lease(d, work.parcels[d.parcel_id], claim.until) for d in work.deliveries]
-            await self._mail.wait(system, deadline - now)
+            await self._mail.wait((system, ""), deadline - now)
 
     async def _end(self, lease: Lease, event: Event, code: str, reason: str, due_at: Micros | None = None) -> None:
         d = lease.delivery
@@ -404,6 +329,17 @@ class NodeKernel:
             self._runtime.writer.submit(commands.NOTE, entry)
 
 
+def _left_out(found: FanOut, parcel: Parcel, at: Micros) -> Alarm | None:
+    """What is said, once an hour for one version, of subscriptions that got nothing though their filter may have meant it."""
+    if not found.left_out:
+        return None
+    first, *others = found.left_out
+    said = f"{parcel.config_version}/{first.subscription}/{at // HOUR}"
+    text = f"subscription {first.subscription} got no delivery of {parcel.id}: {first.why}"
+    text += f"; and {len(others)} others" if others else ""
+    return Alarm(hashlib.sha256(said.encode()).hexdigest()[:40], at, "left-out", text, parcel.id, once=True)
+
+
 def _carried(connection: Connection, delivery_id: str) -> tuple[Delivery, Parcel] | None:
     found = queue.get(connection, delivery_id)
     return (found, parcels.load(connection, found.parcel_id)) if found is not None else None
@@ -412,42 +348,3 @@ def _carried(connection: Connection, delivery_id: str) -> tuple[Delivery, Parcel
 def refusal_id(reference: str) -> str:
     """Where the trace keeps refusals of something the far side called ``reference``."""
     return "refusal-" + hashlib.sha256(reference.encode()).hexdigest()[:40]
-
-
-class Mailroom:
-    """Wakes waiting pulls: at once for what this node accepted, by one question an interval for what other nodes did."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
-
-    def wake(self, systems: Sequence[str]) -> None:
-        """Something came for these systems."""
-        for system in systems:
-            for future in self._waiting.get(system, ()):
-                if not future.done():
-                    future.set_result(None)
-
-    async def wait(self, system: str, at_most: Micros) -> None:
-        """Until something may be there for ``system``, or the time is up."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(system, set()).add(future)
-        try:
-            await asyncio.wait_for(future, at_most / SECOND)
-        except TimeoutError:
-            pass
-        finally:
-            self._waiting[system].discard(future)
-            if not self._waiting[system]:
-                del self._waiting[system]
-
-    async def run(self) -> None:
-        """Ask once an interval for all who wait; holds no connection in between."""
-        while True:
-            await asyncio.sleep(limits.POLL / SECOND)
-            if self._waiting:
-                now = self._runtime.clock.now()
-                try:
-                    self.wake(sorted(await self._runtime.read(queue.systems_with_mail, sorted(self._waiting), now)))
-                except Overloaded as error:
-                    _log.warning("nobody can be told of mail now; the ledger is asked again", cause=str(error))

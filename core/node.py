@@ -27,11 +27,12 @@ from core.dispatcher import Dispatcher
 from core.errors import ConfigError, Fatal, Overloaded, StafetError, UsageError
 from core.gateway import Gateway, Listens, Operated, watched
 from core.health import HealthServer
-from core.kernel import Mailroom, NodeKernel
+from core.kernel import NodeKernel
 from core.ledger import alarms, deliveries, parcels, unreachable, versions
 from core.ledger.alarms import Alarm
 from core.ledger.tables import node as node_table
 from core.local import LocalServer, Operation
+from core.mailroom import Mailroom
 from core.operations import Operations
 from core.parcel import new_id
 from core.radar import Watched

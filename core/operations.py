@@ -18,16 +18,18 @@ from core import backup, commands, config, limits
 from core.clock import Micros
 from core.commands import Redirect, Settlement, SettlementResult, Skip
 from core.config import Configuration
+from core.deciding import decide, deliveries_for
 from core.delivery import Event, State
 from core.description import Description
 from core.errors import NotFound, PayloadError, StaleLease, UsageError
 from core.gateway import Lease
-from core.kernel import NodeKernel, decide, deliveries_for
+from core.kernel import NodeKernel
 from core.ledger import alarms, parcels, unreachable, versions
 from core.ledger import deliveries as queue
 from core.ledger.deliveries import Settle
 from core.ledger.versions import Version
 from core.local import Operation, Progress
+from core.mailroom import boxes_of
 from core.pace import Pause
 from core.parcel import Item, Key, Parcel, new_id
 from core.runtime import Runtime
@@ -241,7 +243,7 @@ class Operations:
         made = deliveries_for(parcel, decision, self._runtime.configuration.number, now, self._runtime.pace)
         if not await self._runtime.do(commands.REDIRECT, Redirect(row.id, made, now)):
             return {"delivery": row.id, "receiver": RESIDUAL, "state": "unknown"}  # somebody was quicker
-        self._runtime.on_mail([d.receiver for d in made if not d.gateway])
+        self._runtime.on_mail(boxes_of(made))
         return {"delivery": row.id, "receiver": made[0].receiver, "state": "ready", "route": decision.route}
 
     # -- configuration

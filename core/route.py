@@ -11,31 +11,17 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, field_validator
 
 from core import limits
-from core.condition import compiled, evaluate, facts
-from core.description import Description, Priority, Sensitivity
+from core.condition import compiled
+from core.description import Description
+from core.matching import Facts, Index, Match, Rule
 from core.system import RESIDUAL, Document, Name
-
-
-class Match(Document):
-    """Equalities; what is left out matches everything."""
-
-    type: str | None = None
-    version: str | None = None
-    sender: str | None = None
-    receiver: str | None = None
-    """The intended receiving system."""
-    function: str | None = None
-    priority: Priority | None = None
-    sensitivity: Sensitivity | None = None
-    classification: Annotated[dict[str, str], Field(default_factory=dict, max_length=limits.DESCRIPTION_ITEMS)]
-    """Scheme → code; every named one must be among the parcel's."""
 
 
 class Target(Document):
@@ -89,102 +75,43 @@ class Verdict:
 
 
 _RESIDUAL = (Target(system=RESIDUAL),)
-_EQUALITIES = ("receiver", "function", "type", "sender", "version", "priority", "sensitivity")
-
-
-class _Rule:
-    """One route made ready."""
-
-    __slots__ = ("classification", "equalities", "program", "rank", "route")
-
-    def __init__(self, route: Route) -> None:
-        self.route = route
-        self.rank = (route.order, route.id)
-        wanted = [(name, getattr(route.match, name)) for name in _EQUALITIES]
-        self.equalities = tuple((name, value) for name, value in wanted if value is not None)
-        if route.integration is not None:
-            self.equalities = (*self.equalities, ("integration", route.integration))
-        self.classification = tuple(route.match.classification.items())
-        self.program = compiled(route.when) if route.when else None
-
-    def differs(self, plain: Mapping[str, str], classes: frozenset[tuple[str, str]]) -> str:
-        """Why its equalities do not hold, or ""."""
-        for name, value in self.equalities:
-            if plain[name] != value:
-                return f"{name} is {plain[name]!r}, the route wants {value!r}"
-        for pair in self.classification:
-            if pair not in classes:
-                return f"has no classification {pair[1]!r} in {pair[0]!r}"
-        return ""
-
-
-def _plain(description: Description, integration: str) -> dict[str, str]:
-    return {
-        "receiver": description.receiver.system or "",
-        "function": description.receiver.function or "",
-        "type": description.type,
-        "sender": description.sender,
-        "version": description.version,
-        "priority": description.priority,
-        "sensitivity": description.sensitivity,
-        "integration": integration,
-    }
 
 
 class Routes:
     """All routes of a configuration, indexed. Immutable."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
-        self._rules = sorted((_Rule(route) for route in routes), key=lambda rule: rule.rank)
-        self._index: dict[tuple[str, str], list[_Rule]] = {}
-        self._open: list[_Rule] = []
-        for rule in self._rules:
-            if rule.equalities:
-                self._index.setdefault(rule.equalities[0], []).append(rule)
-            else:
-                self._open.append(rule)
-
-    def _candidates(self, plain: Mapping[str, str]) -> Iterator[_Rule]:
-        lists = [found for item in plain.items() if (found := self._index.get(item))]
-        if len(lists) + bool(self._open) <= 1:
-            return iter(lists[0] if lists else self._open)
-        return iter(sorted((rule for found in (*lists, self._open) for rule in found), key=lambda rule: rule.rank))
+        self._index = Index([Rule(route, (route.order, route.id)) for route in routes])
 
     def choose(self, description: Description, integration: str) -> Decision:
         """The first route that matches, or the residual mailbox with the cause."""
-        plain = _plain(description, integration)
-        classes = frozenset((c.scheme, c.code) for c in description.classifications)
-        parcel: dict[str, Any] | None = None
+        seen = Facts(description, integration)
         examined = 0
-        for rule in self._candidates(plain):
+        for rule in self._index.candidates(seen):
             examined += 1
-            if rule.differs(plain, classes):
+            if rule.differs(seen):
                 continue
-            if rule.program is not None:
-                parcel = parcel or facts(description, integration)
-                holds, problem = evaluate(rule.program, parcel)
-                if problem:
-                    return Decision("", _RESIDUAL, f"route {rule.route.id}: {problem}", examined)
-                if not holds:
-                    continue
-            return Decision(rule.route.id, rule.route.to, "", examined)
+            holds, problem = rule.holds(seen)
+            if problem:
+                return Decision("", _RESIDUAL, f"route {rule.document.id}: {problem}", examined)
+            if holds:
+                return Decision(rule.document.id, rule.document.to, "", examined)
         return Decision("", _RESIDUAL, "no route matches", examined)
 
     def explain(self, description: Description, integration: str) -> tuple[Verdict, ...]:
         """What each route says, in order, up to the one that decides."""
-        plain = _plain(description, integration)
-        classes = frozenset((c.scheme, c.code) for c in description.classifications)
-        parcel = facts(description, integration)
+        seen = Facts(description, integration)
         verdicts: list[Verdict] = []
-        for rule in self._rules:
-            why = rule.differs(plain, classes)
+        for rule in self._index.rules:
+            name = rule.document.id
+            why = rule.differs(seen)
             if why:
-                verdicts.append(Verdict(rule.route.id, False, why))
+                verdicts.append(Verdict(name, False, why))
                 continue
-            holds, problem = evaluate(rule.program, parcel) if rule.program is not None else (True, "")
+            holds, problem = rule.holds(seen)
             if problem:
-                return (*verdicts, Verdict(rule.route.id, False, problem))
+                return (*verdicts, Verdict(name, False, problem))
             if holds:
-                return (*verdicts, Verdict(rule.route.id, True, "first route whose conditions all hold"))
-            verdicts.append(Verdict(rule.route.id, False, f"its condition is false: {rule.route.when}"))
+                return (*verdicts, Verdict(name, True, "first route whose conditions all hold"))
+            verdicts.append(Verdict(name, False, f"its condition is false: {rule.document.when}"))
         return tuple(verdicts)

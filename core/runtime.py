@@ -34,6 +34,7 @@ from core.pace import Backlog, Pace, Where
 from core.parcel import Parcel, new_id
 from core.settings import NodeSettings
 from core.store import FileStore
+from core.subscription import OnList
 from core.trust import Identity, load_identity
 from core.writer import Kind, Unheard, Writer, words_of
 
@@ -152,7 +153,9 @@ class Runtime:
         self.on_fatal: Callable[[BaseException], object] = lambda error: None
         self.at_once: AtOnce = _Never()
         self.on_work: Callable[[], None] = lambda: None
-        self.on_mail: Callable[[Sequence[str]], None] = lambda systems: None
+        self.on_mail: Callable[[Sequence[tuple[str, str]]], None] = lambda boxes: None
+        self.on_list: OnList = lambda name, subjects: False
+        """Whether one of these subjects is on a value list, by what this node remembers of it."""
         self.on_settled: Callable[[Delivery], None] = lambda delivery: None
         """Told of every delivery that has moved by an attempt, from the writer's thread, after the commit."""
         self.deleting = threading.Lock()

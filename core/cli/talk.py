@@ -15,9 +15,10 @@ from sqlalchemy import Connection
 from core.cli.output import progress
 from core.config import Configuration
 from core.errors import UsageError
-from core.kernel import Mailroom, NodeKernel
+from core.kernel import NodeKernel
 from core.ledger import versions
 from core.local import ask
+from core.mailroom import Mailroom
 from core.operations import Operations
 from core.runtime import Catalogue, Runtime, read_only_engine
 from core.settings import NodeSettings, load_settings

@@ -22,11 +22,15 @@ class Alarm:
     code: str
     text: str
     parcel_id: str = ""
+    once: bool = False
+    """Whether its id says what it is about, so that it is said once, whoever says it."""
 
 
 def raise_many(connection: Connection, batch: Sequence[Alarm]) -> list[None]:
     """Store alarms."""
-    connection.execute(insert(alarm), [_row(a) for a in batch])
+    if new := [_row(a) for a in batch if not a.once]:
+        connection.execute(insert(alarm), new)
+    raise_once(connection, [a for a in batch if a.once])
     return [None] * len(batch)
 
 

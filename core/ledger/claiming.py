@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, TextClause, bindparam, select, text, update
+from sqlalchemy import Connection, Row, TextClause, bindparam, text, update
 
 from core import limits
 from core.clock import Micros
@@ -27,7 +27,7 @@ from core.delivery import OPEN_STATES, Delivery, State
 from core.ledger import unreachable
 from core.ledger.deliveries import COLUMNS, from_row, stands
 from core.ledger.lanes import RANK, by_lane
-from core.ledger.tables import delivery, parcel
+from core.ledger.tables import delivery
 from core.pace import Where
 
 _OPEN: Final = ", ".join(f"'{s.value}'" for s in sorted(OPEN_STATES))
@@ -171,55 +171,92 @@ class _Taking:
 
 @dataclass(frozen=True, slots=True)
 class PullClaim:
-    """A pulling system asks for its own: of some integrations, or of all when none is named."""
+    """A pulling system asks for its own: what came by route, or what one of its subscriptions got."""
 
     system: str
     limit: int
     now: Micros
     until: Micros
     integrations: tuple[str, ...] = ()
+    """Of these alone; of all when none is named."""
+    subscription: str = ""
+    ordered: bool = False
+    """Whether some of it may stand in lines."""
+    loans: int = 0
+    """Loans after which a delivery fails instead; 0 = any number."""
 
 
-def claim_pull(connection: Connection, wanted: PullClaim) -> list[Delivery]:
-    """Lend a pulling system's due deliveries: lanes as in `claim`, urgent first."""
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """What a pull gave, and what had been lent too often without a word and has failed."""
 
-    def take(lane: str, room: int) -> list[Row[Any]]:
-        query = (
-            select(delivery.c.id)
-            .where(
-                delivery.c.receiver == wanted.system,
-                delivery.c.gateway == "",
-                delivery.c.state == State.READY.value,
-                delivery.c.lane == lane,
-                delivery.c.due_at <= wanted.now,
-            )
-            .order_by(delivery.c.due_at)
-            .limit(room)
-        )
-        if wanted.integrations:
-            named = parcel.c.integration.in_(wanted.integrations)
-            query = query.where(
-                delivery.c.parcel_id.in_(select(parcel.c.id).where(parcel.c.id == delivery.c.parcel_id, named))
-            )
-        if connection.dialect.name == "postgresql":
-            query = query.with_for_update(skip_locked=True)
-        ids = list(connection.execute(query).scalars())
-        return (
-            list(connection.execute(_LEND, {"ids": ids, "until": wanted.until, "owner": wanted.system})) if ids else []
-        )
-
-    taken = [from_row(row) for row in by_lane(wanted.limit, wanted.now, take)]
-    return sorted(taken, key=lambda d: (RANK[d.lane], d.id))
+    deliveries: tuple[Delivery, ...]
+    dead: tuple[Delivery, ...] = ()
 
 
-_LEND: Final = (
-    update(delivery)
-    .where(delivery.c.id.in_(bindparam("ids", expanding=True)))
-    .values(
-        epoch=delivery.c.epoch + 1,
-        attempts=delivery.c.attempts + 1,
-        due_at=bindparam("until"),
-        lease_owner=bindparam("owner"),
-    )
-    .returning(delivery)
+_LENDABLE: Final = (
+    "SELECT id FROM delivery WHERE receiver = :system AND destination = :subscription AND gateway = ''"
+    " AND state = 'ready' AND lane = :lane AND due_at <= :now"
 )
+_UNDER: Final = (
+    " AND EXISTS (SELECT 1 FROM parcel WHERE parcel.id = delivery.parcel_id AND parcel.integration IN :integrations)"
+)
+
+
+def _lendable(named: bool, ordered: bool, dialect: str) -> TextClause:
+    locking = " FOR UPDATE OF delivery SKIP LOCKED" if dialect == "postgresql" else ""
+    text_ = _LENDABLE + _UNDER * named + _IN_TURN * ordered + _FIRST + locking
+    return text(text_).bindparams(bindparam("integrations", expanding=True)) if named else text(text_)
+
+
+_PULL: Final = {
+    (named, ordered, dialect): _lendable(named, ordered, dialect)
+    for named in (False, True)
+    for ordered in (False, True)
+    for dialect in ("sqlite", "postgresql")
+}
+_LEND: Final = text(
+    "UPDATE delivery SET epoch = epoch + 1, attempts = attempts + 1, due_at = :until, lease_owner = :owner"  # noqa: S608 - constants only
+    f" WHERE id IN :ids RETURNING {COLUMNS}"
+).bindparams(bindparam("ids", expanding=True))
+
+
+def claim_pull(connection: Connection, wanted: PullClaim) -> Lent:
+    """Lend a pulling system's due deliveries: lanes as in `claim`, urgent first."""
+    dead: list[Delivery] = []
+
+    def take(lane: str, room: int) -> list[Delivery]:
+        taken: list[Delivery] = []
+        while len(taken) < room:
+            found = _lend(connection, wanted, lane, room - len(taken))
+            spent = [one for one in found if wanted.loans and one.attempts > wanted.loans]
+            dead.extend(spent)
+            taken += [one for one in found if one not in spent]
+            if not spent:
+                break
+        return taken
+
+    lent = sorted(by_lane(wanted.limit, wanted.now, take), key=lambda d: (RANK[d.lane], d.id))
+    if dead:
+        words = {"last_code": UNACKNOWLEDGED, "last_reason": f"lent {wanted.loans} times and never acknowledged"}
+        ended = {"state": State.FAILED.value, "lease_owner": "", "settled_at": wanted.now, **words}
+        connection.execute(update(delivery).where(delivery.c.id.in_([d.id for d in dead])).values(**ended))
+    return Lent(tuple(lent), tuple(replace(one, state=State.FAILED) for one in dead))
+
+
+UNACKNOWLEDGED: Final = "unacknowledged"
+"""The code of a delivery that was lent too often."""
+
+
+def _lend(connection: Connection, wanted: PullClaim, lane: str, room: int) -> list[Delivery]:
+    statement = _PULL[bool(wanted.integrations), wanted.ordered, connection.dialect.name]
+    values: dict[str, Any] = {"system": wanted.system, "subscription": wanted.subscription, "lane": lane}
+    values |= {"now": wanted.now, "limit": room}
+    if wanted.integrations:
+        values["integrations"] = wanted.integrations
+    ids = list(connection.execute(statement, values).scalars())
+    if not ids:
+        return []
+    return [
+        from_row(row) for row in connection.execute(_LEND, {"ids": ids, "until": wanted.until, "owner": wanted.system})
+    ]

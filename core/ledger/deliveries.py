@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, func, select, text, update
+from sqlalchemy import Connection, Row, func, select, text, tuple_, update
 
 from core.clock import Micros
 from core.delivery import OPEN_STATES, Delivery, Event, Frozen, State, advance, event_of
@@ -374,12 +374,22 @@ def mailbox(connection: Connection, system: str, limit: int) -> list[Row[Any]]:
     return list(connection.execute(query.where(delivery.c.state.in_(waiting)).order_by(delivery.c.due_at).limit(limit)))
 
 
-def systems_with_mail(connection: Connection, systems: Sequence[str], now: Micros) -> set[str]:
-    """Which of these pulling systems have something due."""
-    query = select(delivery.c.receiver).where(
-        delivery.c.receiver.in_(systems), delivery.c.gateway == "", delivery.c.state == State.READY.value
-    )
-    return set(connection.execute(query.where(delivery.c.due_at <= now).distinct()).scalars())
+def boxes_with_mail(connection: Connection, boxes: Sequence[tuple[str, str]], now: Micros) -> set[tuple[str, str]]:
+    """Which of these (pulling system, subscription or "") have something due."""
+    found: set[tuple[str, str]] = set()
+    for start in range(0, len(boxes), _BOXES):
+        query = select(delivery.c.receiver, delivery.c.destination).where(
+            tuple_(delivery.c.receiver, delivery.c.destination).in_(boxes[start : start + _BOXES]),
+            delivery.c.gateway == "",
+            delivery.c.state == State.READY.value,
+            delivery.c.due_at <= now,
+        )
+        found.update((r[0], r[1]) for r in connection.execute(query.distinct()))
+    return found
+
+
+_BOXES: Final = 500
+"""Mailboxes asked about in one statement."""
 
 
 def row(connection: Connection, delivery_id: str) -> Row[Any] | None:

@@ -48,7 +48,7 @@ def a_delivery(parcel_id: str = "p1", **changes: Any) -> Delivery:
         "due_at": NOW,
         "rule": "letters-first",
         "config_version": 1,
-        "destination": "egedal",
+        "destination": "" if changes.get("gateway") == "" else "egedal",
     }
     return Delivery(**(facts | changes))
 

@@ -20,13 +20,14 @@ from core.delivery import Delivery, State
 from core.description import Description
 from core.dispatcher import Dispatcher
 from core.gateway import Kernel, Outcome
-from core.kernel import Mailroom, NodeKernel
+from core.kernel import NodeKernel
 from core.keys import create_kek
 from core.ledger import deliveries as queue
 from core.ledger import trace
 from core.ledger.alarms import Alarm, open_alarms
 from core.ledger.tables import delivery as delivery_table
 from core.ledger.tables import parcel as parcel_table
+from core.mailroom import Mailroom
 from core.node import Node
 from core.parcel import Acceptance, Item, Key, Parcel
 from core.radar import Watched

@@ -16,11 +16,12 @@ from core import limits
 from core.agreement import ServiceAgreement
 from core.clock import SECOND
 from core.config import Configuration
+from core.deciding import check_allowed, decide, deliveries_for
 from core.delivery import State
 from core.description import Description
 from core.errors import DurabilityLost, NotAllowed, Overloaded, TooLarge
 from core.integration import Integration
-from core.kernel import check_allowed, decide, deliveries_for, refusal_id
+from core.kernel import refusal_id
 from core.keys import unseal
 from core.ledger import parcels
 from core.ledger.tables import further_answer, idempotency, parcel

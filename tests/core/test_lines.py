@@ -12,11 +12,11 @@ import pytest
 from core import commands
 from core.clock import HOUR, SECOND
 from core.commands import Skip
+from core.deciding import line_of
 from core.delivery import Delivery, State
 from core.description import Description
 from core.errors import NotFound
 from core.gateway import Outcome
-from core.kernel import line_of
 from core.operations import Operations
 from core.pace import Pace
 from core.parcel import Parcel

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from core.kernel import Mailroom, NodeKernel
+from core.kernel import NodeKernel
+from core.mailroom import Mailroom
 from core.runtime import Runtime
 from core.settings import load_settings
 from tests.core.cli.conftest import Call

@@ -183,7 +183,7 @@ def test_a_lease_is_renewed_only_under_its_epoch(engine: Engine):
 def pull(engine: Engine, limit: int = 10, now: int = NOW, system: str = "egedal-journal") -> list[Delivery]:
     """Pull in a transaction of its own."""
     with engine.begin() as connection:
-        return claiming.claim_pull(connection, PullClaim(system, limit, now, now + limits.LEASE))
+        return list(claiming.claim_pull(connection, PullClaim(system, limit, now, now + limits.LEASE)).deliveries)
 
 
 def test_a_pulling_system_gets_its_own_under_the_same_lease(engine: Engine):
@@ -450,8 +450,8 @@ def test_lists_for_people_and_waiting_pulls(engine: Engine):
         assert [r.id for r in deliveries.mailbox(connection, "egedal-journal", 5)] == [new.id]
         connection.execute(update(delivery).where(delivery.c.id == old.id).values(state="ready"))
         assert [r.id for r in deliveries.mailbox(connection, "egedal-journal", 5)] == [old.id, new.id]
-        systems = ["egedal-journal", "solbjerg-journal", "nobody"]
-        assert deliveries.systems_with_mail(connection, systems, NOW) == {"egedal-journal"}
+        boxes = [("egedal-journal", ""), ("solbjerg-journal", ""), ("egedal-journal", "all"), ("nobody", "")]
+        assert deliveries.boxes_with_mail(connection, boxes, NOW) == {("egedal-journal", "")}
 
 
 def test_a_node_that_comes_back_need_not_wait_for_its_own_leases(engine: Engine):
