@@ -251,12 +251,29 @@ def _settled(item: Settlement, result: SettlementResult) -> Sequence[Entry]:
         **item.facts,
     }
     event = "late" if settled.stale else item.settle.event.value
+    if item.settle.loans and settled.after is State.FAILED and not settled.stale:  # given back after the last loan
+        event = Event.EXHAUSTED.value
     if item.settle.event is Event.RETRY and item.settle.due_at is not None:
         facts["next"] = item.settle.due_at
     return (Entry(settled.delivery.parcel_id, item.settle.at, event, {k: v for k, v in facts.items() if v != ""}),)
 
 
 SETTLE: Final = Kind("settle", _settle, _settled, order=50, always=True)
+
+
+def _settle_together(
+    connection: Connection, batch: Sequence[Sequence[Settlement]]
+) -> Sequence[Sequence[SettlementResult]]:
+    results = iter(_settle(connection, [item for items in batch for item in items]))
+    return [list(islice(results, len(items))) for items in batch]
+
+
+def _settled_together(items: Sequence[Settlement], results: Sequence[SettlementResult]) -> Sequence[Entry]:
+    return [entry for one in zip(items, results, strict=True) for entry in _settled(*one)]
+
+
+#: What a pulling system says of several loans in one call.
+SETTLE_TOGETHER: Final = Kind("settle-together", _settle_together, _settled_together, order=50, always=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, func, select, text, tuple_, update
@@ -166,6 +166,10 @@ class Settle:
     code: str = ""
     reason: str = ""
     receipt: Receipt | None = None
+    box: tuple[str, str] | None = None
+    """Whose mailbox it must lie in, as system and subscription; elsewhere it is as unknown as if it did not exist."""
+    loans: int = 0
+    """Attempts after which a retry is the end; 0 = whoever settles knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,12 +222,14 @@ def settle_many(connection: Connection, batch: Sequence[Settle]) -> list[Settled
     changes: dict[str, tuple[Any, ...]] = {}
     for item in batch:
         now = current.get(item.delivery_id)
-        if now is None:
+        if now is None or (item.box is not None and (now.receiver, now.destination, now.gateway) != (*item.box, "")):
             results.append(None)
             continue
         if item.epoch is not None and item.epoch != now.epoch:
             results.append(Settled(now, now.state, now.state, stale=True))
             continue
+        if item.event is Event.RETRY and item.loans and now.attempts >= item.loans:
+            item = replace(item, event=Event.EXHAUSTED, due_at=None)
         after = advance(now.state, item.event)
         moved = _moved(now, item, after)
         results.append(Settled(moved, now.state, after))
@@ -281,19 +287,20 @@ class Renew:
     delivery_id: str
     epoch: int
     until: Micros
+    box: tuple[str, str] | None = None
+    """As in `Settle`."""
 
 
 def renew_many(connection: Connection, batch: Sequence[Renew]) -> list[bool]:
     """Extend leases; False where the epoch has moved on."""
-    return [
-        connection.execute(
-            update(delivery)
-            .where(delivery.c.id == r.delivery_id, delivery.c.epoch == r.epoch, delivery.c.lease_owner != "")
-            .values(due_at=r.until)
-        ).rowcount
-        == 1
-        for r in batch
-    ]
+    return [connection.execute(_held(r).values(due_at=r.until)).rowcount == 1 for r in batch]
+
+
+def _held(wanted: Renew) -> Any:
+    held = update(delivery).where(delivery.c.id == wanted.delivery_id, delivery.c.epoch == wanted.epoch)
+    if wanted.box is not None:
+        held = held.where(delivery.c.receiver == wanted.box[0], delivery.c.destination == wanted.box[1])
+    return held.where(delivery.c.lease_owner != "")
 
 
 def end_leases_of(connection: Connection, node: str, now: Micros) -> int:

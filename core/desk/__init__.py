@@ -1,0 +1,1 @@
+"""What people and systems ask of the kernel beyond moving parcels: one file a desk."""
