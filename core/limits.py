@@ -145,3 +145,40 @@ DOCUMENT_DEPTH: Final = 32
 CONDITION_SIZE: Final = 4096
 #: Octets of one request on the node's local socket, payloads excepted (they go by path).
 LOCAL_REQUEST: Final = 1024 * 1024
+
+#: Connections a gateway over HTTP keeps open at once: each costs some ten KiB, and a pull that waits holds one.
+HTTP_CONNECTIONS: Final = 2000
+#: Requests of one gateway over HTTP that are worked on at once; a pull that waits is not counted.
+HTTP_REQUESTS: Final = 256
+#: Octets of a request's body that is read as a whole: a notification, its description and their quoting in JSON.
+HTTP_BODY: Final = 2 * 1024**2
+#: Octets of one line or header of a request: a token is the longest there is.
+HTTP_LINE: Final = 16 * 1024
+#: Longest wait for the next octets of a request.
+HTTP_READ: Final = 30 * SECOND
+#: How long a connection may be idle between two requests.
+HTTP_IDLE: Final = 75 * SECOND
+#: Octets of a token: those of large issuers with many roles are some KiB, and it must fit a header's line.
+TOKEN_SIZE: Final = 12 * 1024
+#: Octets of a token's header, which is read before the signature is checked.
+TOKEN_HEADER: Final = 2048
+#: How far the clock of an issuer may be from ours.
+TOKEN_LEEWAY: Final = 60 * SECOND
+#: Longest time a token may hold: it cannot be called back, so what it allows must end soon.
+TOKEN_LIFE: Final = HOUR
+#: Roles of a token that are read; more are an attack or an error.
+TOKEN_ROLES: Final = 256
+#: Octets of an issuer's keys: some dozen of the largest kind.
+KEY_SET_SIZE: Final = 256 * 1024
+#: Keys of an issuer; two or three are usual while one replaces another.
+KEY_SET_KEYS: Final = 64
+#: How long an issuer's keys are used when its server does not say.
+KEY_SET_AGE: Final = 10 * MINUTE
+#: Longest that keys are used before the issuer is asked again, whatever its server says: what it took back is believed that long.
+KEY_SET_LONGEST: Final = HOUR
+#: How long beyond that they are used while the issuer cannot be reached: its outage must not be ours at once.
+KEY_SET_STALE: Final = 6 * HOUR
+#: Shortest time between two questions to an issuer, whoever shows unknown keys.
+KEY_SET_PAUSE: Final = 10 * SECOND
+#: Longest that fetching an issuer's keys may take.
+KEY_SET_TIMEOUT: Final = 10 * SECOND
