@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
@@ -29,6 +29,9 @@ from core.radar import Watched
 from core.receipt import Receipt
 from core.schedule import RetryPlan
 from core.trust import Identity
+
+if TYPE_CHECKING:
+    from core.desk.desks import Desks
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +216,8 @@ class Kernel(Protocol):
     """All that a gateway may ask of the kernel."""
 
     clock: Clock
+    desks: Desks
+    """What the systems and people of a gateway ask beyond moving parcels."""
 
     def identity(self, name: str) -> Identity:
         """A private key of this node with its certificate. Raises `Fatal` saying what to do."""
@@ -283,6 +288,10 @@ class Kernel(Protocol):
 
     async def give_up(self, lease: Lease, *, code: str, reason: str) -> None:
         """Lent often enough, and the system never said a word; evidence that comes late still counts. Raises `StaleLease`."""
+        ...
+
+    def subjects(self, parcel: Parcel) -> tuple[str, ...]:
+        """Whom a parcel concerns: personal, for its receiver alone."""
         ...
 
     def read_now(self, parcel: Parcel, payload: Payload) -> Iterator[bytes]:

@@ -29,9 +29,10 @@ from core.commands import Answer, Freeze, Settlement, SettlementResult, Work
 from core.config import Configuration
 from core.deciding import FanOut, check_allowed, decide, deliveries_for, fan_out, told, waits_at
 from core.delivery import Delivery, Event, Frozen
+from core.desk.desks import Desks
 from core.errors import Overloaded, Refused, StaleLease
 from core.gateway import Answered, Keeper, Lease, Staging
-from core.keys import seal
+from core.keys import seal, unseal
 from core.ledger import deliveries as queue
 from core.ledger import parcels
 from core.ledger.alarms import Alarm
@@ -56,6 +57,7 @@ class NodeKernel:
     def __init__(self, runtime: Runtime, gateway: str, mail: Mailroom) -> None:
         self._runtime, self._gateway, self._mail = runtime, gateway, mail
         self.clock = runtime.clock
+        self.desks = Desks(runtime, mail)
         self._refusals: tuple[Micros, int] = (0, 0)
 
     def identity(self, name: str) -> Identity:
@@ -151,8 +153,8 @@ class NodeKernel:
         agreement = check_allowed(configuration, parcel, now)
         sealed = None
         if parcel.description.subjects:
-            context = b"subjects/" + parcel.id.encode()
-            sealed = seal(self.data_key(parcel), json.dumps(parcel.description.subjects).encode(), context)
+            octets = json.dumps(parcel.description.subjects).encode()
+            sealed = seal(self.data_key(parcel), octets, _place_of_subjects(parcel))
         facts: dict[str, Any] = {
             "gateway": self._gateway,
             "sender": parcel.sender,
@@ -284,6 +286,13 @@ class NodeKernel:
         """A parcel's data key."""
         return self._runtime.ring.unwrap(parcel.wrapped_key, parcel.key_id)
 
+    def subjects(self, parcel: Parcel) -> tuple[str, ...]:
+        """Whom a parcel concerns."""
+        if parcel.description.subjects or not parcel.sealed_subjects:
+            return parcel.description.subjects
+        opened = unseal(self.data_key(parcel), parcel.sealed_subjects, _place_of_subjects(parcel))
+        return tuple(json.loads(opened))
+
     def read_now(self, parcel: Parcel, payload: Payload) -> Iterator[bytes]:
         """A payload's plaintext in chunks; blocking. Raises `PayloadError`."""
         place = inline_place(parcel.id, parcel.payloads.index(payload))
@@ -327,6 +336,10 @@ class NodeKernel:
             facts = {"gateway": self._gateway, "code": code, "reference": reference, **facts}
             entry = Entry(refusal_id(reference), now, "refused", facts)
             self._runtime.writer.submit(commands.NOTE, entry)
+
+
+def _place_of_subjects(parcel: Parcel) -> bytes:
+    return b"subjects/" + parcel.id.encode()
 
 
 def _left_out(found: FanOut, parcel: Parcel, at: Micros) -> Alarm | None:

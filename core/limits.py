@@ -48,6 +48,10 @@ LEASE: Final = 60 * SECOND
 LOANS: Final = 20
 #: How long a subscription may stay away while something waits for it before people are told.
 IDLE: Final = HOUR
+#: Events in one batch that is published.
+PUBLISH_BATCH: Final = 256
+#: Longest a pull may wait for something to come: below what proxies allow an answer.
+LONG_POLL: Final = 50 * SECOND
 #: Deliveries one claim takes.
 CLAIM_BATCH: Final = 64
 #: Attempts in flight per node.

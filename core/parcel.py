@@ -50,6 +50,8 @@ class Parcel:
     key_id: str = ""
     wrapped_key: bytes = field(default=b"", repr=False)
     config_version: int = 0
+    sealed_subjects: bytes = field(default=b"", repr=False)
+    """Whom it concerns, sealed under its data key; its description as read back has none."""
 
 
 @dataclass(frozen=True, slots=True)

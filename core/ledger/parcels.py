@@ -166,6 +166,7 @@ def load_many(connection: Connection, ids: Sequence[str]) -> dict[str, Parcel]:
             r.key_id,
             r.wrapped_key,
             r.config_version,
+            r.sealed_subjects or b"",
         )
         for i, r in rows.items()
     }

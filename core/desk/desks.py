@@ -1,0 +1,14 @@
+"""All desks of a node, for gateways that have an audience of their own to answer."""
+
+from __future__ import annotations
+
+from core.desk.mailbox import Mailbox
+from core.mailroom import Mailroom
+from core.runtime import Runtime
+
+
+class Desks:
+    """Made once a node."""
+
+    def __init__(self, runtime: Runtime, mail: Mailroom) -> None:
+        self.mailbox = Mailbox(runtime, mail)

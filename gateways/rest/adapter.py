@@ -1,0 +1,169 @@
+"""The REST gateway: for systems that speak HTTP and JSON. It pushes nothing; whoever receives comes for it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import version
+from typing import ClassVar, Final
+
+from cryptography.hazmat.primitives.serialization import Encoding
+from pydantic import BaseModel
+
+from core import log
+from core.config import EMPTY, Configuration, Problem, certificates_in
+from core.delivery import Delivery
+from core.errors import ConfigError
+from core.gateway import Kernel, Outcome
+from core.parcel import Parcel
+from core.radar import Watched
+from core.schedule import RetryPlan
+from core.trust import Identity
+from gateways.rest.access import Access
+from gateways.rest.endpoint import Answer, Ask, Endpoint, Reply
+from gateways.rest.gate import Gate
+from gateways.rest.notifications import Notifications
+from gateways.rest.openapi import document
+from gateways.rest.server import Server
+from gateways.rest.settings import Client, Issuer
+from gateways.rest.settings import Settings as Listen
+from gateways.rest.subscriptions import Subscriptions
+from gateways.rest.tokens import KeySets
+
+_log = log.get("rest")
+_FINISH: Final = 25.0
+
+
+class RestGateway:
+    """Serves the endpoints of every subject."""
+
+    name: ClassVar[str] = "rest"
+    kinds: ClassVar[Mapping[str, type[BaseModel]]] = {"rest.issuer": Issuer, "rest.client": Client}
+    Settings: ClassVar[type[BaseModel]] = Listen
+
+    def __init__(self, kernel: Kernel, settings: Listen) -> None:
+        self._kernel, self._settings = kernel, settings
+        self._configuration = EMPTY
+        self._keys = KeySets()
+        self._tls: ssl.SSLContext | None = None
+        self._started = asyncio.Event()
+        gate = Gate(kernel, lambda: self._configuration)
+        self.endpoints = [*served(gate), self._openapi_endpoint()]
+        self._server = Server(self.endpoints, settings, kernel.clock)
+
+    @classmethod
+    def check(cls, configuration: Configuration) -> Iterable[Problem]:
+        """What is wrong between documents."""
+        return ()
+
+    @classmethod
+    def explain(cls, code: str) -> str:
+        """What a code of this gateway means."""
+        return _CODES.get(code, "")
+
+    @classmethod
+    def certificates(
+        cls, configuration: Configuration, settings: Listen, identity: Callable[[str], Identity]
+    ) -> Iterable[Watched]:
+        """What ends some day."""
+        return ()
+
+    def configure(self, configuration: Configuration) -> None:
+        """Who is known from now on."""
+        access = Access(configuration, self._keys)
+        if self._tls is not None:
+            _trust(self._tls, configuration)
+        self._server.access, self._configuration = access, configuration
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, once it does."""
+        return self._server.port
+
+    def _openapi_endpoint(self) -> Endpoint:
+        words = Answer("The OpenAPI 3.1 document.", media_type="application/json")
+        return Endpoint("GET", "/v1/openapi.json", self.openapi, "This document", "About", {200: words}, open=True)
+
+    async def openapi(self, ask: Ask) -> Reply:
+        """All endpoints, with what they take and give."""
+        made = document(self.endpoints, url=self._settings.base_url, version=version("stafet"))
+        return Reply(json.dumps(made, ensure_ascii=False).encode())
+
+    async def run(self) -> None:
+        """Serve until cancelled; what has begun is finished first."""
+        self._tls = self._context()
+        try:
+            await self._server.start(self._tls)
+        except OSError as error:
+            cause = f"cannot listen on {self._settings.host}:{self._settings.port}: {error.strerror}"
+            raise ConfigError("node.yaml", "gateways.rest.port", cause, "choose another port") from None
+        _log.info("listening", host=self._settings.host, port=self._server.port)
+        self._started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.shield(self._server.stop(_FINISH))
+
+    def _context(self) -> ssl.SSLContext | None:
+        settings = self._settings
+        if settings.certificate is None:
+            return None
+        path = str(self._kernel.identity(settings.certificate).path)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
+        context.minimum_version = (
+            ssl.TLSVersion.TLSv1_3 if "1.2" not in settings.tls_versions else ssl.TLSVersion.TLSv1_2
+        )
+        context.maximum_version = (
+            ssl.TLSVersion.TLSv1_2 if "1.3" not in settings.tls_versions else ssl.TLSVersion.TLSv1_3
+        )
+        context.load_cert_chain(path, path)
+        if settings.client_certificates != "off":
+            # Who is named by a document is believed for its own sake: a certificate is its own anchor.
+            context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+            context.verify_mode = ssl.CERT_REQUIRED if settings.client_certificates == "required" else ssl.CERT_OPTIONAL
+            if settings.client_anchors:
+                context.load_verify_locations(settings.client_anchors)
+            _trust(context, self._configuration)
+        return context
+
+    async def listening(self) -> None:
+        """Return once the port is open."""
+        await self._started.wait()
+
+    async def close(self) -> None:
+        """Nothing is kept open."""
+
+    async def deliver(self, delivery: Delivery, parcel: Parcel) -> Outcome:
+        """Nothing is pushed: a route that names this gateway is wrong, and says so."""
+        return Outcome(
+            refused=True, code="pull-only", reason="the REST gateway pushes nothing; leave gateway out of the route"
+        )
+
+    def retry_plan(self, delivery: Delivery) -> RetryPlan:
+        """Of no use: nothing is pushed."""
+        return RetryPlan()
+
+
+def served(gate: Gate) -> Sequence[Endpoint]:
+    """Every subject's endpoints."""
+    return [
+        *Notifications(gate).endpoints(),
+        *Subscriptions(gate).endpoints(),
+    ]
+
+
+_CODES: Final = {
+    "pull-only": "the REST gateway pushes nothing: its receivers come for what they get. Leave `gateway` out of the route."
+}
+
+
+def _trust(context: ssl.SSLContext, configuration: Configuration) -> None:
+    """Let the certificates that documents name through the handshake; who they are is said by `Access`."""
+    names = {name for system in configuration.all("system").values() for name in system.certificates}
+    names |= {name for client in configuration.all("rest.client").values() for name in client.certificates}
+    for name in sorted(names):
+        for certificate in certificates_in(configuration.files, name):
+            context.load_verify_locations(cadata=certificate.public_bytes(Encoding.DER))

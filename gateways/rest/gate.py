@@ -1,0 +1,80 @@
+"""What every subject's endpoints have at hand: the kernel, the configuration in force, and who a caller speaks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from core.config import Configuration
+from core.gateway import Kernel
+from core.integration import Capability, Integration
+from core.subscription import Subscription
+from gateways.rest.access import Caller, Role, demand_system
+from gateways.rest.endpoint import Shape
+from gateways.rest.problems import Flaw, absent, forbidden, invalid_request
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """``configuration`` gives the version in force."""
+
+    kernel: Kernel
+    configuration: Callable[[], Configuration]
+
+    def acting(self, caller: Caller, named: str | None) -> str:
+        """The system a caller acts as: the one it names, or its only one. Raises `ProblemError`."""
+        if named is not None:
+            demand_system(caller, named, self.configuration())
+            return named
+        if Role.SYSTEM not in caller.roles or not caller.systems:
+            raise forbidden("this takes the role system; who calls stands for no system")
+        if len(caller.systems) > 1:
+            raise invalid_request([Flaw("system", "say which of your systems this is for", "parameter")])
+        (only,) = caller.systems
+        return only
+
+    def integration(self, named: str, kind: str, capability: Capability, pointer: str) -> Integration:
+        """The integration something is sent under: as named, or the only one of the capability that moves the type.
+
+        Raises `ProblemError` naming ``pointer``; what the caller has no agreement for is refused by the kernel.
+        """
+        catalogue = self.configuration().all("integration")
+        if named:
+            found = [one for one in (catalogue.get(named),) if one is not None]
+        else:
+            found = [one for one in catalogue.values() if kind in one.types]
+        fitting: Sequence[Integration] = [one for one in found if one.capability == capability]
+        if len(fitting) == 1:
+            return fitting[0]
+        cause = (
+            f"more than one {capability} moves this type: name its integration"
+            if fitting
+            else f"no {capability} is called or moves that"
+        )
+        raise invalid_request([Flaw(pointer, cause)])
+
+    def subscription(self, caller: Caller, name: str) -> Subscription:
+        """A subscription of the caller's systems, or one it may see. Raises `ProblemError`: what is others' is not there."""
+        found = self.configuration().all("subscription").get(name)
+        scope = caller.scope(self.configuration())
+        if not isinstance(found, Subscription) or (scope is not None and found.system not in scope):
+            raise absent()
+        return found
+
+    def own_subscription(self, caller: Caller, name: str) -> Subscription:
+        """The same, and the caller acts as its system: only that one takes what is in it."""
+        found = self.subscription(caller, name)
+        if not caller.may_act_as(found.system):
+            raise forbidden("only the system itself takes from its subscription")
+        return found
+
+
+class Acting(Shape):
+    """Which of the caller's systems it is for."""
+
+    system: Annotated[
+        str | None, Field(max_length=64, description="Which of your systems this is for, if you have several.")
+    ] = None
