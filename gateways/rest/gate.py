@@ -12,9 +12,10 @@ from core.config import Configuration
 from core.gateway import Kernel
 from core.integration import Capability, Integration
 from core.subscription import Subscription
-from gateways.rest.access import Caller, Role, demand_system
+from gateways.rest.access import Caller, demand_system
 from gateways.rest.endpoint import Shape
 from gateways.rest.problems import Flaw, absent, forbidden, invalid_request
+from gateways.rest.settings import Role
 
 
 @dataclass(frozen=True, slots=True)
