@@ -2,8 +2,8 @@
 
 Rules:
 
-1. A certificate is believed because a document names it (pinned, by SHA-256), within its own dates. A token is believed because its
-   issuer is named by a document and signed it, for us, for now, and over the connection it is bound to [RFC 8705 §3].
+1. A certificate is believed because a document names it (pinned, by SHA-256), within its own dates. A token is believed because
+   its issuer is named by a document and signed it, for us, for now, over the connection it is bound to [RFC 8705 §3].
 2. Who shows a token is judged by the token, also when the connection's certificate is known: a bad token is never overlooked.
 3. Roles are those of the client's document. A person has those of them that the token names as well.
 4. What is another authority's is answered as what is not there. No refusal says which systems, people or authorities are known.
@@ -11,19 +11,26 @@ Rules:
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from core.clock import Micros
-from core.config import Configuration
+from cryptography import x509
+
+from core.clock import Micros, from_datetime
+from core.config import Configuration, certificates_in
+from core.system import System
+from core.trust import fingerprint
+from gateways.rest.issuers import KeySets
 from gateways.rest.problems import Unauthenticated, absent, forbidden
-from gateways.rest.settings import Role
-from gateways.rest.tokens import KeySets
+from gateways.rest.settings import Client, Issuer, Role
+from gateways.rest.tokens import BadToken, check_bond, look, verify
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls. ``name`` is the system's id, or for people ``client/subject``; ``fingerprint`` that of the certificate, or ""."""
+    """Who calls. ``name`` is the system's id, or for people ``client/subject``; ``fingerprint`` that of the certificate."""
 
     name: str
     kind: Literal["system", "person"]
@@ -104,12 +111,143 @@ def _authority_of(configuration: Configuration, system: str) -> str:
     return str(found.authority) if found else ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Principal:
+    """Somebody documents speak of. ``people`` call through it."""
+
+    client: str
+    name: str
+    people: bool
+    systems: frozenset[str]
+    authority: str
+    roles: frozenset[Role]
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """A certificate that stands for somebody. ``kind``, ``id`` and ``file`` say which document has it."""
+
+    principal: _Principal
+    certificate: x509.Certificate
+    begin: Micros
+    end: Micros
+    kind: str
+    id: str
+    file: str
+
+
 class Access:
-    """Who is known under one configuration version. Made anew with each; ``keys`` lives on."""
+    """Who is known under one configuration version. Made anew with each; ``keys`` lives on.
+
+    Raises `ValueError` for a file that cannot be read; `check` has said so before a version is applied.
+    """
 
     def __init__(self, configuration: Configuration, keys: KeySets) -> None:
-        self._configuration, self._keys = configuration, keys
+        self._keys = keys
+        self._issuers: dict[str, Issuer] = {i.issuer: i for i in configuration.all("rest.issuer").values()}
+        self._pins = {fingerprint(pin.certificate): pin for pin in pins(configuration)}
+        self._programs: dict[_Program, _Principal] = {}
+        for client in configuration.all("rest.client").values():
+            principal = _of_client(configuration, client)
+            self._programs.update(dict.fromkeys(programs(client), principal))
+
+    @property
+    def pinned(self) -> list[x509.Certificate]:
+        """The certificates that stand for somebody, for the TLS context."""
+        return [pin.certificate for pin in self._pins.values()]
 
     async def identify(self, certificate: bytes | None, authorization: str | None, now: Micros) -> Caller:
-        """Who this is, by the DER certificate of the connection and the header ``Authorization``. Raises `Unauthenticated`."""
-        raise Unauthenticated("nobody is known yet")
+        """Who this is, by the connection's certificate (DER) and the header ``Authorization``.
+
+        Raises `Unauthenticated`, or `Overloaded` while an issuer's keys cannot be had.
+        """
+        if authorization is not None:
+            try:
+                return await self._by_token(authorization, certificate, now)
+            except BadToken as error:
+                raise Unauthenticated(error.cause, "invalid_token") from None
+        if certificate is not None:
+            return self._by_certificate(certificate, now)
+        raise Unauthenticated("neither a certificate nor a token came with the request")
+
+    def _by_certificate(self, certificate: bytes, now: Micros) -> Caller:
+        name = hashlib.sha256(certificate).hexdigest()
+        pin = self._pins.get(name)
+        if pin is None:
+            raise Unauthenticated("the certificate is not registered here")
+        if not pin.begin <= now <= pin.end:
+            raise Unauthenticated(f"the certificate {'has expired' if now > pin.end else 'is not valid yet'}")
+        who = pin.principal
+        kind: Literal["system", "person"] = "person" if who.people else "system"
+        return Caller(who.name, kind, who.systems, who.authority, who.roles, "certificate", name, who.client)
+
+    async def _by_token(self, authorization: str, certificate: bytes | None, now: Micros) -> Caller:
+        scheme, _, text = authorization.partition(" ")
+        if scheme.lower() != "bearer":
+            raise BadToken("Authorization: only Bearer is taken")
+        seen = look(text.strip(" "))
+        issuer = self._issuers.get(seen.issuer)
+        if issuer is None:
+            raise BadToken("iss: the issuer is not registered here")
+        if seen.algorithm not in issuer.algorithms:
+            raise BadToken("alg: is not among those that are taken from this issuer")
+        token = verify(text.strip(" "), issuer, await self._keys.of(issuer, seen.kid), now)
+        check_bond(token, certificate)
+        who = self._programs.get((issuer.id, token.client, token.subject))
+        who = who or self._programs.get((issuer.id, token.client, ""))
+        if who is None:
+            raise BadToken("the token is genuine, but whom it stands for is not registered here")
+        print_ = hashlib.sha256(certificate).hexdigest() if certificate is not None else ""
+        if not who.people:
+            return Caller(who.name, "system", who.systems, who.authority, who.roles, "token", print_, who.client)
+        if not token.subject:
+            raise BadToken(f"{'.'.join(issuer.claims.subject)}: is missing, and this program is used by people")
+        if who.authority and token.authority not in ("", who.authority):
+            raise BadToken(f"{'.'.join(issuer.claims.authority)}: is not the one this program is registered for")
+        name, roles = f"{who.client}/{token.subject}", who.roles & token.roles
+        authority = who.authority or token.authority
+        return Caller(name, "person", who.systems, authority, roles, "token", print_, who.client)
+
+
+# --- documents --------------------------------------------------------------------------------------------------------
+
+_Program = tuple[str, str, str]
+"""Issuer, client id, and the subject or "" for any."""
+
+
+def programs(client: Client) -> list[_Program]:
+    """What tokens call a client."""
+    if client.issuer is None:
+        return []
+    return [(client.issuer, name, subject) for name in client.client_ids for subject in client.subjects or ("",)]
+
+
+def _of_client(configuration: Configuration, client: Client) -> _Principal:
+    own = {client.system} if client.system is not None else set()
+    authority = client.authority
+    if client.system is not None and not authority:
+        authority = _authority_of(configuration, client.system)
+    name = client.system or client.id
+    return _Principal(
+        client.id, name, client.person, frozenset(own | set(client.serves)), authority, frozenset(client.roles)
+    )
+
+
+def pins(configuration: Configuration) -> Iterator[Pin]:
+    """Every certificate that stands for somebody. Raises `ValueError` for a file that cannot be read."""
+    known_by_own = {}
+    for client in configuration.all("rest.client").values():
+        if client.certificates:
+            yield from _pins(configuration, "rest.client", client, _of_client(configuration, client))
+        elif client.system is not None and not client.client_ids:
+            known_by_own[client.system] = _of_client(configuration, client)
+    for system in configuration.all("system").values():
+        alone = _Principal("", system.id, False, frozenset({system.id}), system.authority, frozenset({Role.SYSTEM}))
+        yield from _pins(configuration, "system", system, known_by_own.get(system.id, alone))
+
+
+def _pins(configuration: Configuration, kind: str, document: Client | System, principal: _Principal) -> Iterator[Pin]:
+    for file in document.certificates:
+        for made in certificates_in(configuration.files, file):
+            begin, end = from_datetime(made.not_valid_before_utc), from_datetime(made.not_valid_after_utc)
+            yield Pin(principal, made, begin, end, kind, document.id, file)

@@ -217,8 +217,9 @@ class Unauthenticated(ProblemError):
     """Who calls is not known: no certificate and no token, or one that is not believed."""
 
     def __init__(self, detail: str, error: str = "") -> None:
-        # RFC 6750 §3: a request that tried nothing is told no error.
-        said = f', error="{error}", error_description="{detail}"' if error else ""
+        # RFC 6750 §3: a request that tried nothing is told no error. A claim's name may have a quote, which would end the text.
+        safe = "".join(c for c in detail if c.isascii() and c.isprintable() and c not in '"\\')
+        said = f', error="{error}", error_description="{safe}"' if error else ""
         headers = {"WWW-Authenticate": f'Bearer realm="stafet"{said}'}
         super().__init__(Problem(UNAUTHENTICATED, detail, headers=headers))
 
@@ -304,7 +305,7 @@ def problems_page(made: str) -> str:
         "| `status` | the HTTP status |",
         "| `detail` | what was wrong this time |",
         "| `instance` | this occurrence: tell it to the operators, who find it in their log |",
-        "| `errors` | each place that is wrong: `pointer` (JSON pointer into the body), `parameter` or `header`, and the `cause` |",
+        "| `errors` | each place that is wrong: `pointer` (into the body), `parameter` or `header`, and the `cause` |",
         "",
         "What a caller may not see is answered as what is not there, to the octet: across authorities nobody learns what exists.",
         "",

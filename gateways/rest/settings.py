@@ -3,7 +3,7 @@
 Rules:
 
 1. What is left out is safe: TLS 1.2 or newer, tokens bound to the certificate of the connection, asymmetric signatures only.
-2. A role that no document gives is not there, whatever a token says; a token can only narrow what its client document allows.
+2. A role that no document gives is not there, whatever a token says; of people, the token must name it as well.
 3. Keys of issuers and certificates of clients are files of the configuration directory and become part of the version; the
    server's own key is named by its name in the node's key folder and never does.
 """
@@ -69,7 +69,7 @@ class Claims(Document):
 
 
 class Issuer(Document):
-    """Kind ``rest.issuer``: who issues tokens that are taken here (a local login service, or that of the shared infrastructure)."""
+    """Kind ``rest.issuer``: who issues tokens that are taken here: a local login service, or that of a shared infrastructure."""
 
     kind: Literal["rest.issuer"] = "rest.issuer"
     id: Name
@@ -96,9 +96,9 @@ class Issuer(Document):
     longest_life: Annotated[float, Field(ge=60, le=86_400)] = limits.TOKEN_LIFE / SECOND
     """Seconds from issue to end above which a token is not taken."""
     claims: Claims = Claims()
-    role_names: dict[Value, Role] = {}
-    """What its tokens call our roles, such as the name of a job function role (*brugersystemrolle*). A word that is left out, and is
-    not itself one of ours, is no role here."""
+    role_names: Annotated[dict[Value, Role], Field(default_factory=dict)]
+    """What its tokens call our roles, such as the names of *brugersystemroller*. A word that is left out, and is not itself one
+    of ours, is no role here."""
 
     @model_validator(mode="after")
     def _has_keys(self) -> Issuer:
@@ -129,8 +129,8 @@ class Client(Document):
     subjects: tuple[Value, ...] = ()
     """Only these people, by the token's subject; all that the issuer gives a token when left out."""
     certificates: tuple[CertificatePath, ...] = ()
-    """Certificates it connects with instead of a token; several while one replaces another. A system has those of its own document
-    beside them."""
+    """Certificates it connects with instead of a token; several while one replaces another. With neither these nor `client_ids`,
+    a system is known by those of its own document."""
     roles: Annotated[tuple[Role, ...], Field(min_length=1)] = (Role.SYSTEM,)
     """What it may do. Of a person, those of them that the token names as well."""
     authority: Annotated[str, StringConstraints(max_length=255)] = ""
@@ -170,13 +170,13 @@ class Settings(BaseModel):
     certificate: Name | None = None
     """Name of the server's key with its certificate chain in the node's key folder."""
     plain: bool = False
-    """HTTP without TLS, on a loopback address alone: for trying out, and behind a proxy on the same machine. Nobody can then show a
-    certificate."""
+    """HTTP without TLS, on a loopback address alone: for trying out, and behind a proxy on the same machine. Nobody can then show
+    a certificate."""
     client_certificates: Literal["required", "optional", "off"] = "optional"
     """Whether who connects must, may or cannot show a certificate."""
     client_anchors: str | None = None
-    """PEM file of authorities under which clients' certificates may be, beside those that documents name one by one. Who they are is
-    said by documents and tokens all the same."""
+    """PEM file of authorities under which clients' certificates may be, beside those that documents name one by one. Who they are
+    is said by documents and tokens all the same."""
     tls_versions: Annotated[tuple[Literal["1.2", "1.3"], ...], Field(min_length=1)] = ("1.2", "1.3")
     """Versions of TLS that are taken; the newest that both sides know is spoken."""
     url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$", max_length=512)] | None = None
