@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import ClassVar, Final
 
-from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import BaseModel
 
 from core import log
-from core.config import EMPTY, Configuration, Problem, certificates_in
+from core.config import EMPTY, Configuration, Problem
 from core.delivery import Delivery
 from core.errors import ConfigError
 from core.gateway import Kernel, Outcome
@@ -21,16 +19,18 @@ from core.parcel import Parcel
 from core.radar import Watched
 from core.schedule import RetryPlan
 from core.trust import Identity
+from gateways.rest import checks
 from gateways.rest.access import Access
 from gateways.rest.endpoint import Answer, Ask, Endpoint, Reply
 from gateways.rest.gate import Gate
+from gateways.rest.issuers import KeySets
 from gateways.rest.notifications import Notifications
 from gateways.rest.openapi import document
 from gateways.rest.server import Server
 from gateways.rest.settings import Client, Issuer
 from gateways.rest.settings import Settings as Listen
 from gateways.rest.subscriptions import Subscriptions
-from gateways.rest.tokens import KeySets
+from gateways.rest.tls import Door
 
 _log = log.get("rest")
 _FINISH: Final = 25.0
@@ -46,8 +46,8 @@ class RestGateway:
     def __init__(self, kernel: Kernel, settings: Listen) -> None:
         self._kernel, self._settings = kernel, settings
         self._configuration = EMPTY
-        self._keys = KeySets()
-        self._tls: ssl.SSLContext | None = None
+        self._keys = KeySets(kernel.clock, kernel.alarm)
+        self._door: Door | None = None
         self._started = asyncio.Event()
         gate = Gate(kernel, lambda: self._configuration)
         self.endpoints = [*served(gate), self._openapi_endpoint()]
@@ -56,7 +56,7 @@ class RestGateway:
     @classmethod
     def check(cls, configuration: Configuration) -> Iterable[Problem]:
         """What is wrong between documents."""
-        return ()
+        return checks.check(configuration)
 
     @classmethod
     def explain(cls, code: str) -> str:
@@ -72,9 +72,12 @@ class RestGateway:
 
     def configure(self, configuration: Configuration) -> None:
         """Who is known from now on."""
+        self._keys.configure(configuration)
         access = Access(configuration, self._keys)
-        if self._tls is not None:
-            _trust(self._tls, configuration)
+        if self._settings.certificate is not None:
+            if self._door is None:
+                self._door = Door(self._settings, self._kernel.identity(self._settings.certificate).path)
+            self._door.renew(access.pinned)
         self._server.access, self._configuration = access, configuration
 
     @property
@@ -93,9 +96,8 @@ class RestGateway:
 
     async def run(self) -> None:
         """Serve until cancelled; what has begun is finished first."""
-        self._tls = self._context()
         try:
-            await self._server.start(self._tls)
+            await self._server.start(self._door.context if self._door else None)
         except OSError as error:
             cause = f"cannot listen on {self._settings.host}:{self._settings.port}: {error.strerror}"
             raise ConfigError("node.yaml", "gateways.rest.port", cause, "choose another port") from None
@@ -106,35 +108,13 @@ class RestGateway:
         finally:
             await asyncio.shield(self._server.stop(_FINISH))
 
-    def _context(self) -> ssl.SSLContext | None:
-        settings = self._settings
-        if settings.certificate is None:
-            return None
-        path = str(self._kernel.identity(settings.certificate).path)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
-        context.minimum_version = (
-            ssl.TLSVersion.TLSv1_3 if "1.2" not in settings.tls_versions else ssl.TLSVersion.TLSv1_2
-        )
-        context.maximum_version = (
-            ssl.TLSVersion.TLSv1_2 if "1.3" not in settings.tls_versions else ssl.TLSVersion.TLSv1_3
-        )
-        context.load_cert_chain(path, path)
-        if settings.client_certificates != "off":
-            # Who is named by a document is believed for its own sake: a certificate is its own anchor.
-            context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
-            context.verify_mode = ssl.CERT_REQUIRED if settings.client_certificates == "required" else ssl.CERT_OPTIONAL
-            if settings.client_anchors:
-                context.load_verify_locations(settings.client_anchors)
-            _trust(context, self._configuration)
-        return context
-
     async def listening(self) -> None:
         """Return once the port is open."""
         await self._started.wait()
 
     async def close(self) -> None:
-        """Nothing is kept open."""
+        """Let go of what is fetched."""
+        await self._keys.close()
 
     async def deliver(self, delivery: Delivery, parcel: Parcel) -> Outcome:
         """Nothing is pushed: a route that names this gateway is wrong, and says so."""
@@ -158,12 +138,3 @@ def served(gate: Gate) -> Sequence[Endpoint]:
 _CODES: Final = {
     "pull-only": "the REST gateway pushes nothing: its receivers come for what they get. Leave `gateway` out of the route."
 }
-
-
-def _trust(context: ssl.SSLContext, configuration: Configuration) -> None:
-    """Let the certificates that documents name through the handshake; who they are is said by `Access`."""
-    names = {name for system in configuration.all("system").values() for name in system.certificates}
-    names |= {name for client in configuration.all("rest.client").values() for name in client.certificates}
-    for name in sorted(names):
-        for certificate in certificates_in(configuration.files, name):
-            context.load_verify_locations(cadata=certificate.public_bytes(Encoding.DER))

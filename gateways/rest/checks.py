@@ -63,9 +63,8 @@ def _references(configuration: Configuration, client: Client) -> Iterator[Proble
         if name is not None and name not in configuration.all(kind):
             known = ", ".join(sorted(configuration.all(kind))[:8]) or "there are none"
             yield Problem("rest.client", client.id, where, f"no {kind} is called {name!r}", f"known: {known}")
-    if client.system in systems and not (
-        client.client_ids or client.certificates or systems[client.system].certificates
-    ):
+    own = systems.get(client.system) if client.system is not None else None
+    if own is not None and not (client.client_ids or client.certificates or own.certificates):
         cause = f"nobody can be it: neither it nor system {client.system} has a certificate or a token's name"
         yield Problem("rest.client", client.id, "certificates", cause, "give certificates, or client_ids with issuer")
 

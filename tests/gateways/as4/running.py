@@ -33,16 +33,17 @@ from core.ledger.tables import delivery
 from core.node import Node
 from core.operations import Operations
 from core.parcel import Acceptance
-from core.runtime import Runtime
+from core.runtime import Catalogue, Runtime
+from core.settings import load_settings
 from core.trust import load_identity
 from gateways.as4.partners import build
 from tests.gateways.as4.making import (
+    CATALOGUE,
     OBSERVATION,
     OtherSender,
     Sent,
     configuration,
     edit,
-    node_of,
     sign_with,
     stage_parcel,
 )
@@ -56,13 +57,13 @@ SMALL: Final = [("observation.json", "application/fhir+json", OBSERVATION)]
 
 
 @asynccontextmanager
-async def running(*homes: Path) -> AsyncIterator[list[Node]]:
+async def running(*homes: Path, catalogue: Catalogue = CATALOGUE) -> AsyncIterator[list[Node]]:
     """Nodes that serve until the block ends."""
     nodes: list[Node] = []
     tasks: list[asyncio.Task[None]] = []
     try:
         for home in homes:
-            nodes.append(node_of(home))
+            nodes.append(Node(load_settings(home), catalogue=catalogue))
             tasks.append(asyncio.create_task(nodes[-1].run()))
         for node, task in zip(nodes, tasks, strict=True):
             ready = asyncio.create_task(node.ready.wait())
