@@ -100,8 +100,6 @@ class Work:
     parcels: Mapping[str, Parcel]
     quarantined: tuple[Delivery, ...]
     held_back: frozenset[Where] = frozenset()
-    dead: tuple[Delivery, ...] = ()
-    """What a pulling system was lent too often without a word."""
 
 
 def _claim(connection: Connection, batch: Sequence[Claim]) -> Sequence[Work]:
@@ -125,14 +123,20 @@ def _claimed(wanted: Claim, work: Work) -> Sequence[Entry]:
 CLAIM: Final = Kind("claim", _claim, _claimed, order=40, always=True)
 
 
-def _pull(connection: Connection, batch: Sequence[PullClaim]) -> Sequence[Work]:
+@dataclass(frozen=True, slots=True)
+class Loans:
+    """What a pull gives; its parcels are read where nobody waits to write. ``dead`` was lent too often without a word."""
+
+    deliveries: tuple[Delivery, ...]
+    dead: tuple[Delivery, ...] = ()
+
+
+def _pull(connection: Connection, batch: Sequence[PullClaim]) -> Sequence[Loans]:
     found = [claiming.claim_pull(connection, wanted) for wanted in batch]
-    ids = {d.parcel_id for lent in found for d in lent.deliveries}
-    loaded = parcels.load_many(connection, sorted(ids)) if ids else {}
     raised = [_dead_letter(one, wanted.now) for wanted, lent in zip(batch, found, strict=True) for one in lent.dead]
     if raised:
         alarms.raise_many(connection, raised)
-    return [Work(lent.deliveries, loaded, (), dead=lent.dead) for lent in found]
+    return [Loans(lent.deliveries, lent.dead) for lent in found]
 
 
 def _dead_letter(one: Delivery, at: Micros) -> Alarm:
@@ -140,7 +144,7 @@ def _dead_letter(one: Delivery, at: Micros) -> Alarm:
     return Alarm(new_id(at), at, "dead-letter", f"{text}; look at it, then `stafet resend {one.id}`", one.parcel_id)
 
 
-def _pulled(wanted: PullClaim, work: Work) -> Sequence[Entry]:
+def _pulled(wanted: PullClaim, work: Loans) -> Sequence[Entry]:
     facts = {"code": claiming.UNACKNOWLEDGED, "state": State.FAILED.value}
     return [
         Entry(d.parcel_id, wanted.now, Event.EXHAUSTED.value, {"receiver": d.receiver, "rule": d.rule, **facts})
@@ -273,7 +277,7 @@ def _settled_together(items: Sequence[Settlement], results: Sequence[SettlementR
 
 
 #: What a pulling system says of several loans in one call.
-SETTLE_TOGETHER: Final = Kind("settle-together", _settle_together, _settled_together, order=50, always=True)
+SETTLE_TOGETHER: Final = Kind("settle-together", _settle_together, _settled_together, order=53, always=True)
 
 
 @dataclass(frozen=True, slots=True)

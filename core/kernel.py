@@ -25,7 +25,7 @@ from sqlalchemy import Connection
 
 from core import commands, limits, log
 from core.clock import HOUR, SECOND, Micros
-from core.commands import Answer, Freeze, Settlement, SettlementResult, Work
+from core.commands import Answer, Freeze, Loans, Settlement, SettlementResult
 from core.config import Configuration
 from core.deciding import FanOut, check_allowed, decide, deliveries_for, fan_out, told, waits_at
 from core.delivery import Delivery, Event, Frozen
@@ -131,7 +131,9 @@ class NodeKernel:
         for accept, acceptance in zip(prepared, judged, strict=True):
             self._runtime.metrics.accepted.labels(self._gateway, acceptance.judgement.value).inc()
             if acceptance.judgement is Judgement.NEW:
-                mail.update(boxes_of(accept.deliveries))
+                if boxes := boxes_of(accept.deliveries):
+                    mail.update(boxes)
+                    self._runtime.remember(accept.item.parcel)
                 if accept.owner:
                     self._runtime.at_once.start(accept.deliveries[0], accept.item.parcel)
                 else:
@@ -245,9 +247,10 @@ class NodeKernel:
         while True:
             now = self.clock.now()
             claim = PullClaim(system, min(limit, limits.CLAIM_BATCH), now, now + limits.LEASE, tuple(integrations))
-            work: Work = await self._runtime.do(commands.PULL, claim)
-            if work.deliveries or now >= deadline:
-                return [Lease(d, work.parcels[d.parcel_id], claim.until) for d in work.deliveries]
+            lent: Loans = await self._runtime.do(commands.PULL, claim)
+            if lent.deliveries or now >= deadline:
+                found = await self._runtime.parcels_of(lent.deliveries)
+                return [Lease(d, found[d.parcel_id], claim.until) for d in lent.deliveries]
             await self._mail.wait((system, ""), deadline - now)
 
     async def _end(self, lease: Lease, event: Event, code: str, reason: str, due_at: Micros | None = None) -> None:

@@ -50,6 +50,10 @@ LOANS: Final = 20
 IDLE: Final = HOUR
 #: Events in one batch that is published.
 PUBLISH_BATCH: Final = 256
+#: Octets of small parcels that a node keeps at hand, accepted or fetched of late, so that twenty subscribers cost one reading.
+RECENT: Final = 32 * 1024**2
+#: What a parcel takes in memory beside its payloads, about.
+PARCEL_OVERHEAD: Final = 4096
 #: Longest a pull may wait for something to come: below what proxies allow an answer.
 LONG_POLL: Final = 50 * SECOND
 #: Deliveries one claim takes.

@@ -27,11 +27,12 @@ from core.disk import Disk
 from core.errors import ConfigError, NotFound, Overloaded
 from core.gateway import Agreeing, load_gateways
 from core.keys import KeyRing
-from core.ledger import pauses, versions
+from core.ledger import parcels, pauses, versions
 from core.ledger.engine import NodeLock, open_engine, upgrade
 from core.metrics import Metrics
 from core.pace import Backlog, Pace, Where
 from core.parcel import Parcel, new_id
+from core.recent import Recent
 from core.settings import NodeSettings
 from core.store import FileStore
 from core.subscription import OnList
@@ -148,6 +149,7 @@ class Runtime:
         self.chain = f"{chain_prefix(settings.node)}.{self.boot[:20]}"
         self.configuration: Configuration = config.EMPTY
         self._paces: tuple[Configuration, dict[tuple[str, str, str], Pace]] = (config.EMPTY, {})
+        self.recent: Recent[Parcel] = Recent(limits.RECENT)
         self.backlog = Backlog(settings.waiting_in_all)
         self.fatal: BaseException | None = None
         self.on_fatal: Callable[[BaseException], object] = lambda error: None
@@ -222,6 +224,22 @@ class Runtime:
             PoolTimeout,
         ) as error:  # a server that went away, a lock, no connection
             raise Overloaded(f"the ledger cannot be read now ({words_of(error)}); try again shortly") from error
+
+    def remember(self, parcel: Parcel) -> None:
+        """Keep a parcel at hand if it is small: what is accepted is often fetched at once, and by many."""
+        octets = sum(len(p.inline or b"") for p in parcel.payloads)
+        self.recent.put(parcel.id, parcel, octets + limits.PARCEL_OVERHEAD)
+
+    async def parcels_of(self, items: Iterable[Delivery]) -> dict[str, Parcel]:
+        """The parcels of some deliveries by id, from memory where they are at hand."""
+        wanted = {one.parcel_id for one in items}
+        found = {name: parcel for name in wanted if (parcel := self.recent.get(name)) is not None}
+        if missing := sorted(wanted - found.keys()):
+            read = await self.read(parcels.load_many, missing)
+            for parcel in read.values():
+                self.remember(parcel)
+            found |= read
+        return found
 
     def delete(self, objects: Sequence[str]) -> None:
         """Delete objects that no committed row speaks of, as soon as no backup is being made, here or by another node.

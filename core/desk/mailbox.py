@@ -19,7 +19,7 @@ from typing import Final
 
 from core import commands, limits
 from core.clock import Micros
-from core.commands import Settlement, SettlementResult, Work
+from core.commands import Loans, Settlement, SettlementResult
 from core.delivery import Delivery, Event, State
 from core.ledger.claiming import PullClaim
 from core.ledger.deliveries import Renew, Settle
@@ -82,9 +82,10 @@ class Mailbox:
             now, subscription = clock.now(), self._subscription(box)
             if subscription is None or not subscription.paused:
                 claim = self._claim(box, subscription, limit, now, lease, integrations)
-                work: Work = await self._runtime.do(commands.PULL, claim)
-                if work.deliveries or now >= deadline:
-                    return [Loan(token_of(d), d, work.parcels[d.parcel_id], claim.until) for d in work.deliveries]
+                lent: Loans = await self._runtime.do(commands.PULL, claim)
+                if lent.deliveries or now >= deadline:
+                    parcels = await self._runtime.parcels_of(lent.deliveries)
+                    return [Loan(token_of(d), d, parcels[d.parcel_id], claim.until) for d in lent.deliveries]
             elif now >= deadline:
                 return []
             await self._mail.wait(box, deadline - now)

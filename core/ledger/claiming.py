@@ -25,7 +25,8 @@ from core import limits
 from core.clock import Micros
 from core.delivery import OPEN_STATES, Delivery, State
 from core.ledger import unreachable
-from core.ledger.deliveries import COLUMNS, from_row, stands
+from core.ledger.deliveries import COLUMNS, from_row, of_values, stands
+from core.ledger.driver import Query
 from core.ledger.lanes import RANK, by_lane
 from core.ledger.tables import delivery
 from core.pace import Where
@@ -195,18 +196,18 @@ class Lent:
 
 
 _LENDABLE: Final = (
-    "SELECT id FROM delivery WHERE receiver = :system AND destination = :subscription AND gateway = ''"
-    " AND state = 'ready' AND lane = :lane AND due_at <= :now"
+    "SELECT id FROM delivery WHERE receiver = ? AND destination = ? AND gateway = '' AND state = 'ready' AND lane = ?"
+    " AND due_at <= ?"
 )
 _UNDER: Final = (
-    " AND EXISTS (SELECT 1 FROM parcel WHERE parcel.id = delivery.parcel_id AND parcel.integration IN :integrations)"
+    " AND EXISTS (SELECT 1 FROM parcel WHERE parcel.id = delivery.parcel_id AND parcel.integration IN ({ids}))"
 )
+_OLDEST: Final = " ORDER BY due_at LIMIT ?"
 
 
-def _lendable(named: bool, ordered: bool, dialect: str) -> TextClause:
+def _lendable(named: bool, ordered: bool, dialect: str) -> Query:
     locking = " FOR UPDATE OF delivery SKIP LOCKED" if dialect == "postgresql" else ""
-    text_ = _LENDABLE + _UNDER * named + _IN_TURN * ordered + _FIRST + locking
-    return text(text_).bindparams(bindparam("integrations", expanding=True)) if named else text(text_)
+    return Query(_LENDABLE + _UNDER * named + _IN_TURN.replace(":now", "?") * ordered + _OLDEST + locking)
 
 
 _PULL: Final = {
@@ -215,10 +216,10 @@ _PULL: Final = {
     for ordered in (False, True)
     for dialect in ("sqlite", "postgresql")
 }
-_LEND: Final = text(
-    "UPDATE delivery SET epoch = epoch + 1, attempts = attempts + 1, due_at = :until, lease_owner = :owner"  # noqa: S608 - constants only
-    f" WHERE id IN :ids RETURNING {COLUMNS}"
-).bindparams(bindparam("ids", expanding=True))
+_LEND: Final = Query(
+    "UPDATE delivery SET epoch = epoch + 1, attempts = attempts + 1, due_at = ?, lease_owner = ?"  # noqa: S608 - constants only
+    f" WHERE id IN ({{ids}}) RETURNING {COLUMNS}"
+)
 
 
 def claim_pull(connection: Connection, wanted: PullClaim) -> Lent:
@@ -250,13 +251,9 @@ UNACKNOWLEDGED: Final = "unacknowledged"
 
 def _lend(connection: Connection, wanted: PullClaim, lane: str, room: int) -> list[Delivery]:
     statement = _PULL[bool(wanted.integrations), wanted.ordered, connection.dialect.name]
-    values: dict[str, Any] = {"system": wanted.system, "subscription": wanted.subscription, "lane": lane}
-    values |= {"now": wanted.now, "limit": room}
-    if wanted.integrations:
-        values["integrations"] = wanted.integrations
-    ids = list(connection.execute(statement, values).scalars())
+    last = (wanted.now, room) if wanted.ordered else (room,)
+    mine = (wanted.system, wanted.subscription, lane, wanted.now)
+    ids = [row[0] for row in statement.run(connection, mine, wanted.integrations, last)]
     if not ids:
         return []
-    return [
-        from_row(row) for row in connection.execute(_LEND, {"ids": ids, "until": wanted.until, "owner": wanted.system})
-    ]
+    return [of_values(row) for row in _LEND.run(connection, (wanted.until, wanted.system), ids)]

@@ -73,7 +73,8 @@ def _values(item: Delivery) -> tuple[Any, ...]:
     )
 
 
-def _of_values(row: Sequence[Any]) -> Delivery:
+def of_values(row: Sequence[Any]) -> Delivery:
+    """A row in the order of `COLUMNS` as a value."""
     values: list[Any] = list(row)
     values[4], values[-1] = State(values[4]), bool(values[-1])
     return Delivery(*values)
@@ -217,7 +218,7 @@ _CURRENT: Final = Select(delivery, _COLUMN_NAMES, "id", locking=True)
 def settle_many(connection: Connection, batch: Sequence[Settle]) -> list[Settled | None]:
     """Move deliveries. An unknown delivery gives None; a stale attempt changes nothing; a receipt is kept in every case."""
     rows = _CURRENT.run(connection, sorted({s.delivery_id for s in batch}))
-    current = {str(r[0]): _of_values(r) for r in rows}
+    current = {str(r[0]): of_values(r) for r in rows}
     results: list[Settled | None] = []
     changes: dict[str, tuple[Any, ...]] = {}
     for item in batch:

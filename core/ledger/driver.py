@@ -121,3 +121,24 @@ class Update:
         sets = ", ".join(f"{name} = {mark}" for name in self._columns) + self._constants
         with _cursor(connection) as cursor:
             cursor.executemany(f"UPDATE {self._table} SET {sets} WHERE {self._key} = {mark}", list(rows))  # noqa: S608
+
+
+class Query:
+    """A statement with ``?`` for each value, and ``{ids}`` where a list of them goes; gives its rows."""
+
+    def __init__(self, text: str) -> None:
+        self._texts = {"?": text, "%s": text.replace("%", "%%").replace("?", "%s")}
+
+    def run(
+        self, connection: Connection, values: Sequence[Any], ids: Sequence[Any] = (), after: Sequence[Any] = ()
+    ) -> list[tuple[Any, ...]]:
+        """``ids`` stand after ``values``, what is ``after`` behind them."""
+        mark = _mark(connection)
+        text, given = self._texts[mark], list(values)
+        if ids:
+            size = 1 << (len(ids) - 1).bit_length()
+            text = text.replace("{ids}", ", ".join([mark] * size))
+            given += [*ids, *[ids[-1]] * (size - len(ids))]
+        with _cursor(connection) as cursor:
+            cursor.execute(text, [*given, *after])
+            return list(cursor.fetchall())

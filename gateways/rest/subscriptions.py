@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
@@ -12,6 +13,8 @@ from core import limits
 from core.clock import SECOND
 from core.desk.mailbox import Loan, Said
 from core.mailroom import Box
+from core.parcel import Parcel
+from core.recent import Recent
 from gateways.rest import events
 from gateways.rest.endpoint import Answer, Ask, Body, Endpoint, Reply, Shape
 from gateways.rest.gate import Gate
@@ -96,6 +99,8 @@ class Subscriptions:
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
+        self._written: Recent[bytes] = Recent(limits.RECENT)
+        """Events as they go out, by parcel."""
 
     def endpoints(self) -> Sequence[Endpoint]:
         """All of them."""
@@ -130,25 +135,28 @@ class Subscriptions:
         lease = None if wanted.lease is None else int(wanted.lease * SECOND)
         box, mailbox = self._box(ask), self._gate.kernel.desks.mailbox
         lent = await mailbox.lend(box, limit=wanted.max, wait=int(wanted.wait * SECOND), lease=lease)
-        return Reply(Deliveries(deliveries=[await self._delivered(one) for one in lent]))
+        lines = [await self._delivered(one) for one in lent]
+        return Reply(b'{"deliveries":[' + b",".join(lines) + b"]}")
 
-    async def _delivered(self, loan: Loan) -> Delivered:
-        kernel, parcel = self._gate.kernel, loan.parcel
-        data = b""
+    async def _delivered(self, loan: Loan) -> bytes:
+        """A `Delivered` as JSON; its event is the same for everybody, so it is written once."""
+        said = self._written.get(loan.parcel.id)
+        if said is None:
+            said = json.dumps(await self._event(loan.parcel), ensure_ascii=False, separators=(",", ":")).encode()
+            self._written.put(loan.parcel.id, said, len(said))
+        until, lent = events.rfc3339(loan.until), loan.delivery
+        head = f'{{"lease":"{loan.token}","until":"{until}","attempt":{lent.attempts},"priority":"{lent.lane}","event":'
+        return head.encode() + said + b"}"
+
+    async def _event(self, parcel: Parcel) -> dict[str, Any]:
+        kernel, data = self._gate.kernel, b""
         if parcel.payloads:
             payload = parcel.payloads[0]
             if payload.inline is not None:
                 data = b"".join(kernel.read_now(parcel, payload))
             else:
                 data = await asyncio.to_thread(lambda: b"".join(kernel.read_now(parcel, payload)))
-        event = events.write(parcel, kernel.subjects(parcel), data)
-        return Delivered(
-            lease=loan.token,
-            until=events.rfc3339(loan.until),
-            attempt=loan.delivery.attempts,
-            priority=loan.delivery.lane,
-            event=event,
-        )
+        return events.write(parcel, kernel.subjects(parcel), data)
 
     async def ack(self, ask: Ask) -> Reply:
         """The system has them. Saying so twice is harmless."""

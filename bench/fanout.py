@@ -1,0 +1,196 @@
+"""Notifications: published in batches, fanned out to twenty subscribers, fetched and acknowledged; beside NATS JetStream.
+
+Rules:
+
+1. Both are durable: Stafet commits before it answers; JetStream syncs each write (``sync_interval: always``) before it answers.
+2. Both sides batch, publishing and fetching, by the same numbers; one process of clients drives each, on the same machine.
+3. What counts is a notification that all twenty have acknowledged; the clock stops when the last one is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+
+from conformance.estate import free_port
+from conformance.town import AUTHORITY, Town, agreement, notification, subscription
+
+SUBSCRIBERS: Final = 20
+BATCH: Final = 64
+"""Events in one request that publishes, and deliveries in one that fetches."""
+PUBLISHING: Final = 4
+"""Batches under way at once."""
+BODY: Final = {"text": "x" * 400}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Notifications a second, and how many there were."""
+
+    rate: float
+    count: int
+    seconds: float
+
+
+# --- Stafet -----------------------------------------------------------------------------------------------------------
+
+
+def town(root: Path, database: str = "") -> Town:
+    """One publisher, twenty subscribers, each a system of its own."""
+    names = [f"subscriber-{number}" for number in range(SUBSCRIBERS)]
+    systems = dict.fromkeys(("publisher", *names), AUTHORITY)
+    documents = [notification("news"), agreement("news", "publisher", "send")]
+    for name in names:
+        documents += [agreement("news", name, "receive"), subscription(f"{name}-news", name, "news")]
+    return Town(root, systems, database=database).make(documents)
+
+
+class _Client:
+    """One system over one kept connection."""
+
+    def __init__(self, place: Town, system: str) -> None:
+        self._url = place.url
+        connector = aiohttp.TCPConnector(ssl=place.client_context(system), limit=PUBLISHING)
+        self.session = aiohttp.ClientSession(connector=connector)
+
+    async def ask(self, path: str, body: Any) -> Any:
+        async with self.session.post(self._url + path, json=body) as answer:
+            said = await answer.json(content_type=None)
+            if answer.status not in (200, 201):
+                raise RuntimeError(f"{path}: {answer.status} {said}")
+            return said
+
+
+async def _publish(client: _Client, numbers: asyncio.Queue[int]) -> None:
+    while not numbers.empty():
+        first = numbers.get_nowait()
+        made = [
+            {"specversion": "1.0", "id": f"{first + i}", "source": "/bench", "type": "news", "data": BODY}
+            for i in range(BATCH)
+        ]
+        said = await client.ask("/v1/notifications/batch", made)
+        if any(one["status"] != "accepted" for one in said["events"]):
+            raise RuntimeError(f"not accepted: {said['events'][0]}")
+
+
+async def _take(client: _Client, name: str, count: int) -> None:
+    taken = 0
+    while taken < count:
+        said = await client.ask(f"/v1/subscriptions/{name}-news/pull", {"max": BATCH, "wait": 5})
+        leases = [one["lease"] for one in said["deliveries"]]
+        if leases:
+            results = (await client.ask(f"/v1/subscriptions/{name}-news/ack", {"leases": leases}))["results"]
+            taken += sum(one["result"] == "done" for one in results)
+
+
+async def _exchange(place: Town, count: int) -> float:
+    numbers: asyncio.Queue[int] = asyncio.Queue()
+    for first in range(0, count, BATCH):
+        numbers.put_nowait(first)
+    publisher = _Client(place, "publisher")
+    takers = {name: _Client(place, name) for name in place.systems if name != "publisher"}
+    try:
+        begun = time.perf_counter()
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(PUBLISHING):
+                tasks.create_task(_publish(publisher, numbers))
+            for name, client in takers.items():
+                tasks.create_task(_take(client, name, count))
+        return time.perf_counter() - begun
+    finally:
+        for client in (publisher, *takers.values()):
+            await client.session.close()
+
+
+def stafet(root: Path, count: int, database: str = "") -> Measured:
+    """Publish ``count`` notifications (a multiple of `BATCH`) and have all acknowledged."""
+    place = town(root, database)
+    place.start()
+    try:
+        seconds = asyncio.run(_exchange(place, count))
+    finally:
+        place.stop()
+    return Measured(count / seconds, count, seconds)
+
+
+# --- NATS JetStream ---------------------------------------------------------------------------------------------------
+
+
+def _server(folder: Path, port: int) -> subprocess.Popen[bytes]:
+    config = folder / "nats.conf"
+    config.write_text(
+        json.dumps(
+            {
+                "host": "127.0.0.1",
+                "port": port,
+                "jetstream": {"store_dir": str(folder / "store"), "sync_interval": "always"},
+            }
+        )
+    )
+    return subprocess.Popen(
+        [str(Path(sys.executable).with_name("nats-server")), "-c", str(config)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+async def _jetstream(port: int, count: int) -> float:
+    import nats
+
+    connection = await nats.connect(f"nats://127.0.0.1:{port}")
+    stream = connection.jetstream()
+    await stream.add_stream(name="news", subjects=["news"])
+    takers = [await stream.pull_subscribe("news", durable=f"subscriber-{i}") for i in range(SUBSCRIBERS)]
+    body = json.dumps(BODY).encode()
+    left = count // BATCH
+
+    async def publish() -> None:
+        nonlocal left
+        while left > 0:
+            left -= 1
+            await asyncio.gather(*(stream.publish("news", body) for _ in range(BATCH)))
+
+    async def take(taker: Any) -> None:
+        taken = 0
+        while taken < count:
+            try:
+                found = await taker.fetch(BATCH, timeout=5)
+            except TimeoutError:
+                continue
+            for one in found:
+                await one.ack()
+            taken += len(found)
+
+    begun = time.perf_counter()
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(PUBLISHING):
+            tasks.create_task(publish())
+        for taker in takers:
+            tasks.create_task(take(taker))
+    await connection.flush()
+    seconds = time.perf_counter() - begun
+    await connection.close()
+    return seconds
+
+
+def nats(count: int) -> Measured:
+    """The same with NATS JetStream."""
+    with tempfile.TemporaryDirectory() as folder:
+        port = free_port()
+        server = _server(Path(folder), port)
+        try:
+            time.sleep(1)
+            seconds = asyncio.run(_jetstream(port, count))
+        finally:
+            server.terminate()
+            server.wait()
+    return Measured(count / seconds, count, seconds)
