@@ -15,10 +15,11 @@ from sqlalchemy import Connection
 
 from core.clock import Micros, local
 from core.delivery import Delivery, Event, Frozen, State
-from core.ledger import alarms, claiming, deliveries, parcels, unreachable, versions
+from core.ledger import alarms, claiming, deliveries, loans, parcels, unreachable, versions
 from core.ledger.alarms import Alarm
-from core.ledger.claiming import Claim, Claimed, PullClaim
+from core.ledger.claiming import Claim, Claimed
 from core.ledger.deliveries import Renew, Settle, Settled
+from core.ledger.loans import PullClaim, Taken
 from core.ledger.parcels import Accept
 from core.ledger.trace import Entry
 from core.ledger.versions import Version
@@ -132,7 +133,7 @@ class Loans:
 
 
 def _pull(connection: Connection, batch: Sequence[PullClaim]) -> Sequence[Loans]:
-    found = [claiming.claim_pull(connection, wanted) for wanted in batch]
+    found = [loans.claim_pull(connection, wanted) for wanted in batch]
     raised = [_dead_letter(one, wanted.now) for wanted, lent in zip(batch, found, strict=True) for one in lent.dead]
     if raised:
         alarms.raise_many(connection, raised)
@@ -145,7 +146,7 @@ def _dead_letter(one: Delivery, at: Micros) -> Alarm:
 
 
 def _pulled(wanted: PullClaim, work: Loans) -> Sequence[Entry]:
-    facts = {"code": claiming.UNACKNOWLEDGED, "state": State.FAILED.value}
+    facts = {"code": loans.UNACKNOWLEDGED, "state": State.FAILED.value}
     return [
         Entry(d.parcel_id, wanted.now, Event.EXHAUSTED.value, {"receiver": d.receiver, "rule": d.rule, **facts})
         for d in work.dead
@@ -278,6 +279,49 @@ def _settled_together(items: Sequence[Settlement], results: Sequence[SettlementR
 
 #: What a pulling system says of several loans in one call.
 SETTLE_TOGETHER: Final = Kind("settle-together", _settle_together, _settled_together, order=53, always=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledge:
+    """A system has what it was lent: each loan as delivery and epoch."""
+
+    box: tuple[str, str]
+    loans: tuple[tuple[str, int], ...]
+    at: Micros
+
+    def settlement(self, delivery_id: str, epoch: int) -> Settlement:
+        """The same of one loan, for a closer look."""
+        settle = Settle(delivery_id, Event.ACKNOWLEDGED, self.at, epoch, box=self.box)
+        return Settlement(settle, {"by": self.box[0]})
+
+
+def _acknowledge(connection: Connection, batch: Sequence[Acknowledge]) -> Sequence[Sequence[Taken | SettlementResult]]:
+    return [_acknowledge_one(connection, wanted) for wanted in batch]
+
+
+def _acknowledge_one(connection: Connection, wanted: Acknowledge) -> Sequence[Taken | SettlementResult]:
+    taken = loans.acknowledge(connection, wanted.box, wanted.loans, wanted.at)
+    odd = list(dict.fromkeys(loan for loan in wanted.loans if f"{loan[0]}.{loan[1]}" not in taken))
+    settled = (
+        dict(zip(odd, _settle(connection, [wanted.settlement(*loan) for loan in odd]), strict=True)) if odd else {}
+    )
+    return [taken.get(f"{loan[0]}.{loan[1]}") or settled[loan] for loan in wanted.loans]
+
+
+def _acknowledged(wanted: Acknowledge, results: Sequence[Taken | SettlementResult]) -> Sequence[Entry]:
+    receiver = wanted.box[0]
+    said: list[Entry] = []
+    for loan, result in dict(zip(wanted.loans, results, strict=True)).items():
+        if isinstance(result, Taken):
+            facts = {"receiver": receiver, "attempt": result.attempts, "state": State.DELIVERED.value, "by": receiver}
+            said.append(Entry(result.parcel_id, wanted.at, Event.ACKNOWLEDGED.value, facts))
+        elif result.settled is not None and (result.settled.stale or result.settled.before is not result.settled.after):
+            said += _settled(wanted.settlement(*loan), result)
+    return said
+
+
+#: What is said of loans most often, in one statement for a whole call.
+ACKNOWLEDGE: Final = Kind("acknowledge", _acknowledge, _acknowledged, order=54, always=True)
 
 
 @dataclass(frozen=True, slots=True)

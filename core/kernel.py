@@ -36,8 +36,8 @@ from core.keys import seal, unseal
 from core.ledger import deliveries as queue
 from core.ledger import parcels
 from core.ledger.alarms import Alarm
-from core.ledger.claiming import PullClaim
 from core.ledger.deliveries import Renew, Settle
+from core.ledger.loans import PullClaim
 from core.ledger.parcels import Accept
 from core.ledger.trace import Entry
 from core.mailroom import Box, Mailroom, boxes_of

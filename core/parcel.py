@@ -16,7 +16,6 @@ from typing import Final
 from core.clock import Micros
 from core.description import Description
 
-
 _RANDOM: Final[deque[str]] = deque()
 """Random parts of ids that are still to come: the system is asked for many at once. A child process never uses its parent's."""
 os.register_at_fork(after_in_child=_RANDOM.clear)

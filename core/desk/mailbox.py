@@ -19,10 +19,10 @@ from typing import Final
 
 from core import commands, limits
 from core.clock import Micros
-from core.commands import Loans, Settlement, SettlementResult
+from core.commands import Acknowledge, Loans, Settlement, SettlementResult
 from core.delivery import Delivery, Event, State
-from core.ledger.claiming import PullClaim
 from core.ledger.deliveries import Renew, Settle
+from core.ledger.loans import PullClaim, Taken
 from core.mailroom import Box, Mailroom, boxes_of
 from core.parcel import Parcel
 from core.runtime import Runtime
@@ -115,8 +115,16 @@ class Mailbox:
 
     async def ack(self, box: Box, tokens: Sequence[str]) -> list[Said]:
         """The system has them."""
-        now = self._runtime.clock.now()
-        return await self._say(box, [_Wish(token, Event.ACKNOWLEDGED, now) for token in tokens])
+        named = [parse_token(token) for token in tokens]
+        loans = tuple(one for one in named if one is not None)
+        wanted = Acknowledge(box, loans, self._runtime.clock.now())
+        results: Sequence[Taken | SettlementResult] = (
+            await self._runtime.do(commands.ACKNOWLEDGE, wanted) if loans else ()
+        )
+        if any(_in_line(one) for one in results):
+            self._mail.wake([box])  # the next in its line may be lent
+        answers = iter(results)
+        return [_said(next(answers)) if one is not None else Said.UNKNOWN for one in named]
 
     async def nack(self, box: Box, tokens: Sequence[str], *, delay: Micros, reason: str) -> list[Said]:
         """Not now: due again after ``delay``, unless that was the last loan."""
@@ -148,8 +156,8 @@ class Mailbox:
         facts = {"by": box[0]}
         batch = [Settlement(wish.settle(*known, box, most), facts) for wish, known in named if known is not None]
         results: Sequence[SettlementResult] = await self._runtime.do(commands.SETTLE_TOGETHER, batch) if batch else ()
-        if any(r.settled is not None and r.settled.delivery.line for r in results):
-            self._mail.wake([box])  # the next in its line may be lent
+        if any(_in_line(one) for one in results):
+            self._mail.wake([box])
         answers = iter(results)
         return [_said(next(answers)) if known is not None else Said.UNKNOWN for _, known in named]
 
@@ -181,7 +189,15 @@ class _Wish:
         return Settle(delivery_id, event, self.at, epoch, due_at, self.code, self.reason, box=box, loans=most)
 
 
-def _said(result: SettlementResult) -> Said:
+def _in_line(result: Taken | SettlementResult) -> bool:
+    if isinstance(result, Taken):
+        return bool(result.line)
+    return result.settled is not None and bool(result.settled.delivery.line)
+
+
+def _said(result: Taken | SettlementResult) -> Said:
+    if isinstance(result, Taken):
+        return Said.DONE
     if result.settled is None:
         return Said.UNKNOWN
     return Said.STALE if result.settled.stale else Said.DONE

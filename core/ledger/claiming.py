@@ -25,9 +25,8 @@ from core import limits
 from core.clock import Micros
 from core.delivery import OPEN_STATES, Delivery, State
 from core.ledger import unreachable
-from core.ledger.deliveries import COLUMNS, from_row, of_values, stands
-from core.ledger.driver import Query
-from core.ledger.lanes import RANK, by_lane
+from core.ledger.deliveries import COLUMNS, from_row, stands
+from core.ledger.lanes import by_lane
 from core.ledger.tables import delivery
 from core.pace import Where
 
@@ -36,11 +35,12 @@ _DUE: Final = (
     f"SELECT id, gateway, destination FROM delivery WHERE state IN ({_OPEN})"  # noqa: S608 - constants only
     " AND lane = :lane AND due_at <= :now AND gateway <> ''"
 )
-_IN_TURN: Final = (
+IN_TURN: Final = (
     " AND (line = '' OR NOT EXISTS (SELECT 1 FROM delivery other WHERE other.line = delivery.line AND other.line <> ''"  # noqa: S608 - constants only
     " AND other.id <> delivery.id AND (other.turn > delivery.turn AND other.lease_owner <> '' AND other.due_at > :now"
     f" OR other.turn < delivery.turn AND {stands('other')})))"
 )
+"""Whether nothing before it in its line keeps it waiting, as SQL."""
 _FIRST: Final = " ORDER BY due_at LIMIT :limit"
 _ELSEWHERE: Final = " AND gateway || ' ' || destination NOT IN :full"
 _THERE: Final = " AND gateway = :gateway AND destination = :destination"
@@ -53,7 +53,7 @@ _TAKE: Final = text(
 
 def _due(condition: str, dialect: str) -> TextClause:
     locking = " FOR UPDATE SKIP LOCKED" if dialect == "postgresql" else ""
-    made = text(_DUE + condition + _IN_TURN + _FIRST + locking)
+    made = text(_DUE + condition + IN_TURN + _FIRST + locking)
     return made.bindparams(bindparam("full", expanding=True)) if ":full" in condition else made
 
 
@@ -168,92 +168,3 @@ class _Taking:
     def _take(self, ids: list[str]) -> list[Row[Any]]:
         values = {"until": self._wanted.until, "owner": self._wanted.owner, "ids": ids}
         return list(self._connection.execute(_TAKE, values))
-
-
-@dataclass(frozen=True, slots=True)
-class PullClaim:
-    """A pulling system asks for its own: what came by route, or what one of its subscriptions got."""
-
-    system: str
-    limit: int
-    now: Micros
-    until: Micros
-    integrations: tuple[str, ...] = ()
-    """Of these alone; of all when none is named."""
-    subscription: str = ""
-    ordered: bool = False
-    """Whether some of it may stand in lines."""
-    loans: int = 0
-    """Loans after which a delivery fails instead; 0 = any number."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lent:
-    """What a pull gave, and what had been lent too often without a word and has failed."""
-
-    deliveries: tuple[Delivery, ...]
-    dead: tuple[Delivery, ...] = ()
-
-
-_LENDABLE: Final = (
-    "SELECT id FROM delivery WHERE receiver = ? AND destination = ? AND gateway = '' AND state = 'ready' AND lane = ?"
-    " AND due_at <= ?"
-)
-_UNDER: Final = (
-    " AND EXISTS (SELECT 1 FROM parcel WHERE parcel.id = delivery.parcel_id AND parcel.integration IN ({ids}))"
-)
-_OLDEST: Final = " ORDER BY due_at LIMIT ?"
-
-
-def _lendable(named: bool, ordered: bool, dialect: str) -> Query:
-    locking = " FOR UPDATE OF delivery SKIP LOCKED" if dialect == "postgresql" else ""
-    return Query(_LENDABLE + _UNDER * named + _IN_TURN.replace(":now", "?") * ordered + _OLDEST + locking)
-
-
-_PULL: Final = {
-    (named, ordered, dialect): _lendable(named, ordered, dialect)
-    for named in (False, True)
-    for ordered in (False, True)
-    for dialect in ("sqlite", "postgresql")
-}
-_LEND: Final = Query(
-    "UPDATE delivery SET epoch = epoch + 1, attempts = attempts + 1, due_at = ?, lease_owner = ?"  # noqa: S608 - constants only
-    f" WHERE id IN ({{ids}}) RETURNING {COLUMNS}"
-)
-
-
-def claim_pull(connection: Connection, wanted: PullClaim) -> Lent:
-    """Lend a pulling system's due deliveries: lanes as in `claim`, urgent first."""
-    dead: list[Delivery] = []
-
-    def take(lane: str, room: int) -> list[Delivery]:
-        taken: list[Delivery] = []
-        while len(taken) < room:
-            found = _lend(connection, wanted, lane, room - len(taken))
-            spent = [one for one in found if wanted.loans and one.attempts > wanted.loans]
-            dead.extend(spent)
-            taken += [one for one in found if one not in spent]
-            if not spent:
-                break
-        return taken
-
-    lent = sorted(by_lane(wanted.limit, wanted.now, take), key=lambda d: (RANK[d.lane], d.id))
-    if dead:
-        words = {"last_code": UNACKNOWLEDGED, "last_reason": f"lent {wanted.loans} times and never acknowledged"}
-        ended = {"state": State.FAILED.value, "lease_owner": "", "settled_at": wanted.now, **words}
-        connection.execute(update(delivery).where(delivery.c.id.in_([d.id for d in dead])).values(**ended))
-    return Lent(tuple(lent), tuple(replace(one, state=State.FAILED) for one in dead))
-
-
-UNACKNOWLEDGED: Final = "unacknowledged"
-"""The code of a delivery that was lent too often."""
-
-
-def _lend(connection: Connection, wanted: PullClaim, lane: str, room: int) -> list[Delivery]:
-    statement = _PULL[bool(wanted.integrations), wanted.ordered, connection.dialect.name]
-    last = (wanted.now, room) if wanted.ordered else (room,)
-    mine = (wanted.system, wanted.subscription, lane, wanted.now)
-    ids = [row[0] for row in statement.run(connection, mine, wanted.integrations, last)]
-    if not ids:
-        return []
-    return [of_values(row) for row in _LEND.run(connection, (wanted.until, wanted.system), ids)]

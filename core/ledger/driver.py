@@ -124,21 +124,24 @@ class Update:
 
 
 class Query:
-    """A statement with ``?`` for each value, and ``{ids}`` where a list of them goes; gives its rows."""
+    """A statement with ``?`` for each value, and ``{name}`` where a list of them goes; gives its rows.
+
+    Values stand before the lists in the text, and those ``after`` behind them.
+    """
 
     def __init__(self, text: str) -> None:
         self._texts = {"?": text, "%s": text.replace("%", "%%").replace("?", "%s")}
 
     def run(
-        self, connection: Connection, values: Sequence[Any], ids: Sequence[Any] = (), after: Sequence[Any] = ()
+        self, connection: Connection, values: Sequence[Any], after: Sequence[Any] = (), **lists: Sequence[Any]
     ) -> list[tuple[Any, ...]]:
-        """``ids`` stand after ``values``, what is ``after`` behind them."""
+        """The rows. Lists come in the order of the text."""
         mark = _mark(connection)
         text, given = self._texts[mark], list(values)
-        if ids:
-            size = 1 << (len(ids) - 1).bit_length()
-            text = text.replace("{ids}", ", ".join([mark] * size))
-            given += [*ids, *[ids[-1]] * (size - len(ids))]
+        for name, items in lists.items():
+            size = 1 << max(0, len(items) - 1).bit_length()
+            text = text.replace("{" + name + "}", ", ".join([mark] * size))
+            given += [*items, *[items[-1]] * (size - len(items))]
         with _cursor(connection) as cursor:
             cursor.execute(text, [*given, *after])
             return list(cursor.fetchall())

@@ -184,5 +184,5 @@ class Subscriptions:
 
 
 def _results(tokens: Sequence[str], said: Sequence[Said]) -> Reply:
-    pairs = zip(tokens, said, strict=True)
-    return Reply(Results(results=[Result(lease=token, result=one.value) for token, one in pairs]))
+    lines = [{"lease": token, "result": one.value} for token, one in zip(tokens, said, strict=True)]
+    return Reply(json.dumps({"results": lines}).encode())

@@ -16,8 +16,9 @@ from core.commands import Answer, Call, Freeze, Redirect, Settlement
 from core.delivery import Event, Frozen, State
 from core.ledger import parcels
 from core.ledger.alarms import Alarm
-from core.ledger.claiming import Claim, PullClaim
+from core.ledger.claiming import Claim
 from core.ledger.deliveries import Renew, Settle, of_receipt
+from core.ledger.loans import PullClaim
 from core.ledger.trace import Entry
 from core.ledger.versions import Version
 from core.parcel import Judgement, Key, new_id
@@ -62,7 +63,7 @@ def accepted(site: Site, **changes: Any) -> Any:
 
 def test_kinds_have_names_and_an_order_of_their_own():
     """Leases are renewed first; parcels are there before what is said of them; housekeeping comes last."""
-    assert len({kind.name for kind in KINDS}) == len({kind.order for kind in KINDS}) == len(KINDS) == 15
+    assert len({kind.name for kind in KINDS}) == len({kind.order for kind in KINDS}) == len(KINDS) == 17
     inside = [kind.name for kind in sorted(KINDS, key=lambda kind: kind.order)]
     assert inside[:3] == ["renew", "accept", "accept-together"]
     assert inside[-1] == "call"

@@ -11,9 +11,10 @@ from core.delivery import Delivery, Event, Frozen, State
 from core.errors import Conflict
 from core.gateway import Outcome
 from core.ledger import claiming, deliveries
-from core.ledger.claiming import Claim, Claimed, PullClaim
+from core.ledger.claiming import Claim, Claimed
 from core.ledger.deliveries import Renew, Settle, Settled
 from core.ledger.engine import open_engine, upgrade
+from core.ledger.loans import PullClaim, claim_pull
 from core.ledger.tables import delivery, node, receipt
 from core.receipt import Level, Receipt, Verdict
 from tests.core.making import NOW, a_delivery
@@ -183,7 +184,7 @@ def test_a_lease_is_renewed_only_under_its_epoch(engine: Engine):
 def pull(engine: Engine, limit: int = 10, now: int = NOW, system: str = "egedal-journal") -> list[Delivery]:
     """Pull in a transaction of its own."""
     with engine.begin() as connection:
-        return list(claiming.claim_pull(connection, PullClaim(system, limit, now, now + limits.LEASE)).deliveries)
+        return list(claim_pull(connection, PullClaim(system, limit, now, now + limits.LEASE)).deliveries)
 
 
 def test_a_pulling_system_gets_its_own_under_the_same_lease(engine: Engine):
