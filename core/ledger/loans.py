@@ -129,7 +129,8 @@ class Taken:
 
 _ACKNOWLEDGE: Final = Query(
     "UPDATE delivery SET state = 'delivered', lease_owner = '', deaths = 0, last_code = '', last_reason = '', settled_at = ?"
-    " WHERE receiver = ? AND destination = ? AND gateway = '' AND state = 'ready' AND id IN ({ids})"
+    # Named by their ids: the mailbox is compared, not looked through, however much waits in it.
+    " WHERE receiver || '' = ? AND destination || '' = ? AND gateway = '' AND state = 'ready' AND id IN ({ids})"
     " AND id || '.' || epoch IN ({tokens}) RETURNING id || '.' || epoch, parcel_id, attempts, line"
 )
 
