@@ -29,6 +29,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from conformance import crash_pull
 from conformance.estate import FILES, Estate, Organisation
 from core import failpoint
 from core.clock import SECOND, SystemClock
@@ -292,13 +293,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=SystemClock().now() // SECOND)
     parser.add_argument("--out", type=Path, default=Path("build/crash.json"))
     options = parser.parse_args(arguments)
+    fetched = crash_pull.Tally()
     with tempfile.TemporaryDirectory(prefix="stafet-crash-") as folder:
         tally = run(options.rounds, Path(folder), seed=options.seed)
+        with postgresql(Path(folder) / "postgresql-pull") as database:
+            crash_pull.run(options.rounds, Path(folder), database, fetched, seed=options.seed)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    result = {**asdict(tally), "seed": options.seed, "ok": tally.ok}
+    ok = tally.ok and fetched.ok
+    result = {**asdict(tally), "pulled": asdict(fetched), "seed": options.seed, "ok": ok}
     options.out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
-    return 0 if tally.ok else 1
+    return 0 if ok else 1
 
 
 if __name__ == "__main__":
