@@ -1,4 +1,4 @@
-"""The crash proof with receivers that come for what they get: node and receivers are killed under load, then the books are compared.
+"""The crash proof with receivers that pull: node and receivers are killed under load, then the books are compared.
 
 Rules:
 

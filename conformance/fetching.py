@@ -1,7 +1,7 @@
 """A receiving system that may be killed at any moment: fetches from a subscription, writes down what it did, acknowledges.
 
-``python -m conformance.fetching URL CA CERTIFICATE SUBSCRIPTION BOOK``. Its book is a file that only grows: ``got`` once an event has
-been worked on and synced, ``told`` once its acknowledgement was answered ``done``. Nothing else is believed.
+``python -m conformance.fetching URL CA CERTIFICATE SUBSCRIPTION BOOK``. Its book is a file that only grows: ``got`` once an event
+has been worked on and synced, ``told`` once its acknowledgement was answered ``done``. Nothing else is believed.
 """
 
 from __future__ import annotations

@@ -143,6 +143,8 @@ REVOCATION_CHAINS: Final = 1000
 #: How long such a chain is looked after though nobody has signed with it.
 REVOCATION_UNUSED: Final = 30 * DAY
 
+#: How long a certificate that `stafet init` or `stafet add-system` makes is good: what browsers and libraries still take.
+OWN_CERTIFICATE: Final = 397 * DAY
 #: Routes in one configuration.
 ROUTES: Final = 10_000
 #: Octets of one configuration document.
