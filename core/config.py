@@ -198,12 +198,23 @@ def _run_tests(configuration: Configuration, integration: Integration) -> Iterab
         except DescriptionError as error:
             yield Problem("integration", integration.id, f"{where}.description.{error.field}", error.cause)
             continue
-        decision = configuration.routes.choose(description, integration.id)
-        got = sorted(t.system for t in decision.targets)
+        got, why = _receivers(configuration, description, integration)
         if got != sorted(test.expect):
-            why = f"route {decision.route}" if decision.route else decision.cause
-            cause = f"goes to {', '.join(got)} ({why}), expected {', '.join(test.expect)}"
+            cause = f"goes to {', '.join(got) or 'nobody'} ({why}), expected {', '.join(test.expect) or 'nobody'}"
             yield Problem("integration", integration.id, f"{where}.expect", cause, "change the routes or the example")
+
+
+def _receivers(
+    configuration: Configuration, description: Description, integration: Integration
+) -> tuple[list[str], str]:
+    """Who would get it, and which rules say so."""
+    if integration.capability == "notification":
+        matched, _ = configuration.subscriptions.matching(description, integration.id)
+        why = f"subscriptions {', '.join(one.id for one in matched)}" if matched else "no subscription matches"
+        return sorted({one.system for one in matched}), why
+    decision = configuration.routes.choose(description, integration.id)
+    why = f"route {decision.route}" if decision.route else decision.cause
+    return sorted(t.system for t in decision.targets), why
 
 
 # --- plan -------------------------------------------------------------------------------------------------------------
