@@ -13,6 +13,7 @@
     │   ├── NotAllowed            no service agreement, unknown sender
     │   └── Overloaded            queue or disk watermark; try later
     ├── PayloadError          stored bytes are not what was stored        (exit code 4)
+    │   └── SealError             not sealed as it should be, or not for this key
     ├── StaleLease            somebody else has the delivery by now       (never shown to users)
     ├── IllegalTransition     a bug: an event a state does not know       (exit code 70)
     └── Fatal                 the node must stop                          (exit code 5)
@@ -98,6 +99,14 @@ class PayloadError(StafetError):
     """Stored octets do not have the digest they were stored under, or cannot be opened."""
 
     exit_code = 4
+
+
+class SealError(PayloadError):
+    """Octets are not sealed as they should be, or do not open with this key. ``field`` says where, ``cause`` why."""
+
+    def __init__(self, field: str, cause: str) -> None:
+        self.field, self.cause = field, cause
+        super().__init__(f"{field}: {cause}")
 
 
 class StaleLease(StafetError):

@@ -192,3 +192,17 @@ KEY_SET_STALE: Final = 6 * HOUR
 KEY_SET_PAUSE: Final = 10 * SECOND
 #: Longest that fetching an issuer's keys may take.
 KEY_SET_TIMEOUT: Final = 10 * SECOND
+
+#: Octets of plaintext per chunk of a sealed payload: what sealing and opening hold at a time, and what other openers must.
+SEAL_CHUNK: Final = 128 * 1024
+#: Octets before the content of a sealed payload, and again behind it: the recipients' keys are most of it. Who looks at the first
+#: octets of a payload needs this many.
+SEAL_HEADER: Final = 128 * 1024
+#: Recipients of one sealed payload: each costs its reader a little, and a file goes to a few systems.
+SEAL_RECIPIENTS: Final = 100
+#: Levels of elements inside one of a sealed payload's header: names and key parameters have fewer than ten.
+SEAL_DEPTH: Final = 16
+#: Octets sealed under one content key: what AES-GCM is safe for (2^39 - 256 bits, NIST SP 800-38D).
+SEAL_SIZE: Final = 2**36 - 32
+#: Bits of an RSA key that is sealed for: shorter ones can be broken within the life of what is sealed.
+SEAL_RSA_BITS: Final = 2048
