@@ -198,6 +198,9 @@ SEAL_CHUNK: Final = 128 * 1024
 #: Octets before the content of a sealed payload, and again behind it: the recipients' keys are most of it. Who looks at the first
 #: octets of a payload needs this many.
 SEAL_HEADER: Final = 128 * 1024
+#: Octets of one algorithm of a sealed payload with its parameters: all that are in use have fewer than a hundred, and reading an
+#: object identifier costs the square of its length.
+SEAL_ALGORITHM: Final = 1024
 #: Recipients of one sealed payload: each costs its reader a little, and a file goes to a few systems.
 SEAL_RECIPIENTS: Final = 100
 #: Levels of elements inside one of a sealed payload's header: names and key parameters have fewer than ten.

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC, GCM
 
 from core.errors import SealError
-from core.seal.structures import AlgorithmIdentifier, GcmParameters, read
+from core.seal.structures import AlgorithmIdentifier, GcmParameters, dotted, read
 
 NONCE: Final = 12
 TAG: Final = 16
@@ -57,7 +57,7 @@ _OBJECTS: Final = {
     "2.16.840.1.101.3.4.1.26": ("aes-192-gcm", 24),
     "2.16.840.1.101.3.4.1.46": ("aes-256-gcm", 32),
 }
-_WRITTEN: Final = {name: dotted for dotted, (name, _) in _OBJECTS.items()}
+_WRITTEN: Final = {name: identifier for identifier, (name, _) in _OBJECTS.items()}
 _REFUSED: Final = {
     "1.2.840.113549.3.7": "3DES (des-ede3-cbc)",
     "1.2.840.113549.3.2": "RC2 (rc2-cbc)",
@@ -83,11 +83,11 @@ class Encrypted:
 
 def read_algorithm(octets: bytes, *, authenticated: bool) -> Encrypted:
     """The content encryption algorithm of a header. Raises `SealError` for one that is weak, unknown or in the wrong place."""
-    dotted, parameters = read(FIELD, octets, _parts, AlgorithmIdentifier)
-    if dotted not in _OBJECTS:
-        named = _REFUSED.get(dotted, dotted)
+    name, parameters = read(FIELD, octets, _parts, AlgorithmIdentifier)
+    if name not in _OBJECTS:
+        named = _REFUSED.get(name, name)
         raise SealError(FIELD, f"{named} is not accepted; seal with aes-256-gcm, or with aes-256-cbc")
-    name, key_size = _OBJECTS[dotted]
+    name, key_size = _OBJECTS[name]
     if authenticated != name.endswith("gcm"):
         kind = "AuthEnvelopedData" if authenticated else "EnvelopedData"
         raise SealError(FIELD, f"{name} does not belong into {kind}")
@@ -105,7 +105,7 @@ def read_algorithm(octets: bytes, *, authenticated: bool) -> Encrypted:
 
 
 def _parts(algorithm: Any) -> tuple[str, bytes]:
-    return str(algorithm["algorithm"].dotted), bytes(algorithm["parameters"].dump())
+    return dotted(algorithm["algorithm"]), bytes(algorithm["parameters"].dump())
 
 
 def _octets(octets: Any) -> bytes:

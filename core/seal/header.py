@@ -20,7 +20,7 @@ from core.errors import SealError
 from core.seal import ber
 from core.seal.algorithms import Encrypted, read_algorithm
 from core.seal.recipients import Recipient, read_recipients
-from core.seal.structures import read
+from core.seal.structures import dotted, read
 
 ENVELOPED: Final = "1.2.840.113549.1.7.3"
 AUTH_ENVELOPED: Final = "1.2.840.113549.1.9.16.1.23"
@@ -71,7 +71,7 @@ def read_header(reader: ber.Reader) -> SealedFacts:
     until = limits.SEAL_HEADER
     _check_text(reader)
     reader.enter(ber.SEQUENCE, "ContentInfo")
-    kind = _object(reader.whole(ber.OBJECT, "contentType", until), "contentType")
+    kind = _object(reader, "contentType")
     if kind not in (ENVELOPED, AUTH_ENVELOPED):
         raise SealError("contentType", f"it is {_OTHERS.get(kind, kind)}, not sealed data")
     reader.enter(ber.explicit(0), "content")
@@ -81,10 +81,10 @@ def read_header(reader: ber.Reader) -> SealedFacts:
         reader.whole(ber.explicit(0), "originatorInfo", until)
     recipients = read_recipients(reader.whole(ber.SET, "recipientInfos", until))
     reader.enter(ber.SEQUENCE, "encryptedContentInfo")
-    inner = _object(reader.whole(ber.OBJECT, "encryptedContentInfo", until), "encryptedContentInfo")
+    inner = _object(reader, "encryptedContentInfo")
     if inner != DATA:
         raise SealError("encryptedContentInfo", f"what is sealed is {_OTHERS.get(inner, inner)}; seal plain data")
-    algorithm = reader.whole(ber.SEQUENCE, "contentEncryptionAlgorithm", until)
+    algorithm = reader.whole(ber.SEQUENCE, "contentEncryptionAlgorithm", reader.position + limits.SEAL_ALGORITHM)
     authenticated = kind == AUTH_ENVELOPED
     facts = SealedFacts(authenticated, read_algorithm(algorithm, authenticated=authenticated), recipients)
     if reader.next_tag("encryptedContent") is None:
@@ -102,5 +102,6 @@ def _check_text(reader: ber.Reader) -> None:
         raise SealError("ContentInfo", "it is not sealed: CMS data begins otherwise")
 
 
-def _object(octets: bytes, field: str) -> str:
-    return read(field, octets, lambda found: str(found.dotted), asn1.ObjectIdentifier)
+def _object(reader: ber.Reader, field: str) -> str:
+    octets = reader.whole(ber.OBJECT, field, reader.position + limits.SEAL_ALGORITHM)
+    return read(field, octets, dotted, asn1.ObjectIdentifier)

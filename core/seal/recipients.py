@@ -56,7 +56,7 @@ _HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
     "sha384": hashes.SHA384(),
     "sha512": hashes.SHA512(),
 }
-_WAYS: Final = {_PKCS1: "rsa-pkcs1v15", _OAEP: "rsa-oaep", **{dotted: name for dotted, (name, _) in _SCHEMES.items()}}
+_WAYS: Final = {_PKCS1: "rsa-pkcs1v15", _OAEP: "rsa-oaep", **{scheme: name for scheme, (name, _) in _SCHEMES.items()}}
 _KINDS: Final = {"kekri": "a shared key", "pwri": "a password", "ori": "an unknown kind of recipient"}
 
 
@@ -81,6 +81,8 @@ class Addressee:
         if self.key_id:
             return f"key identifier {self.key_id[:32].hex()}"
         try:
+            if len(self.issuer) > limits.SEAL_ALGORITHM:
+                raise ValueError("no name is this long")
             issuer = str(names.Name.load(self.issuer).human_friendly)
         except (ValueError, TypeError, KeyError):
             issuer = "somebody whose name cannot be read"
@@ -250,8 +252,10 @@ def _all(infos: Any) -> tuple[Recipient, ...]:
 
 
 def _way(algorithm: Any) -> str:
-    dotted = str(algorithm["algorithm"].dotted)
-    return _WAYS.get(dotted, dotted)
+    if len(algorithm.contents) > limits.SEAL_ALGORITHM:
+        raise ValueError("no algorithm is this long")
+    name = s.dotted(algorithm["algorithm"])
+    return _WAYS.get(name, name)
 
 
 def _transported(info: Any) -> Recipient:
@@ -335,9 +339,9 @@ def _oaep(algorithm: Any) -> padding.OAEP:
 
 
 def _agreeing(key: ec.EllipticCurvePrivateKey, recipient: Recipient) -> bytes:
-    scheme, wrap = s.read(FIELD, recipient.algorithm, _scheme, s.AlgorithmIdentifier)
-    if wrap["algorithm"].dotted not in _WRAPS:
-        raise SealError(FIELD, f"the key wrap {wrap['algorithm'].dotted} is not accepted; AES key wrap is")
+    scheme, wrap, wrapping = s.read(FIELD, recipient.algorithm, _scheme, s.AlgorithmIdentifier)
+    if wrapping not in _WRAPS:
+        raise SealError(FIELD, f"the key wrap {wrapping} is not accepted; AES key wrap is")
     try:
         public = ec.EllipticCurvePublicKey.from_encoded_point(key.curve, recipient.point)
         return aes_key_unwrap(_agreed_key(key, public, scheme, wrap, recipient.ukm), recipient.encrypted_key)
@@ -345,5 +349,7 @@ def _agreeing(key: ec.EllipticCurvePrivateKey, recipient: Recipient) -> bytes:
         raise SealError(FIELD, _NOT_OURS) from None
 
 
-def _scheme(algorithm: Any) -> tuple[str, Any]:
-    return str(algorithm["algorithm"].dotted), algorithm["parameters"].parse(s.AlgorithmIdentifier)
+def _scheme(algorithm: Any) -> tuple[str, Any, str]:
+    """Scheme and key wrap, and the latter's name, which is read here so that it cannot fail later."""
+    wrap = algorithm["parameters"].parse(s.AlgorithmIdentifier)
+    return s.dotted(algorithm["algorithm"]), wrap, s.dotted(wrap["algorithm"])

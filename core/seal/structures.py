@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from asn1crypto import core as asn1
 
+from core import limits
 from core.errors import SealError
 
 Parts = tuple[Any, ...]
@@ -141,6 +142,14 @@ class GcmParameters(asn1.Sequence):
     """Nonce and length of the tag (RFC 5084)."""
 
     _fields: Parts = (("aes_nonce", asn1.OctetString, {}), ("aes_icvlen", asn1.Integer, {"default": 12}))
+
+
+def dotted(identifier: Any) -> str:
+    """An object identifier as people write it. Raises `ValueError` for one that is empty, cut or endless."""
+    octets = identifier.contents
+    if not 0 < len(octets) <= limits.SEAL_ALGORITHM or octets[-1] & 0x80:
+        raise ValueError("no object identifier")
+    return str(identifier.dotted)
 
 
 def read(field: str, octets: bytes, take: Callable[[Any], _Read], kind: Any) -> _Read:

@@ -217,6 +217,7 @@ def test_the_same_number_of_another_issuer_is_somebody_else():
 def test_a_name_that_cannot_be_read_is_still_said(octets):
     """Hostile names reach no terminal: no control characters, no endless ones."""
     assert "cannot be read" in str(Addressee(octets, 7))
+    assert "cannot be read" in str(Addressee(ber.element(ber.SEQUENCE, bytes(limits.SEAL_ALGORITHM)), 7))
     attribute = x509.NameAttribute(x509.NameOID.COMMON_NAME, "a\x1b[31m" + "b" * 50)
     name = x509.Name([attribute] * 20).public_bytes()
     assert "\x1b" not in str(Addressee(name, 7))
@@ -399,6 +400,12 @@ def test_nobody_can_choose_which_recipient_is_tried(kind):
     assert content_key(found[::-1], [pair], 32) == KEY
 
 
+def long_algorithm() -> bytes:
+    """A recipient whose algorithm never ends."""
+    endless = s.asn1.OctetString(bytes(limits.SEAL_ALGORITHM))
+    return transported(holder("rsa-2048"), {"algorithm": OAEP, "parameters": endless}, b"")
+
+
 # --- hostile lists ----------------------------------------------------------------------------------------------------
 
 
@@ -423,6 +430,7 @@ def test_other_kinds_of_recipients_are_told_and_passed_over():
         (b"\x30\x00", "not what the standard"),
         (b"\x31\x05\x30\x00", "not what the standard"),
         (b"\x31\x02\x30\x00", "not what the standard"),
+        (long_algorithm(), "not what the standard"),
         (b"\x31\x02\xa1\x00", "not what the standard"),
         (b"\x31" + b"\x82\x00\xca" + b"\xa4\x00" * 101, "more than 100 recipients"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from core import limits
 from core.errors import SealError
 from core.seal import structures as s
 
@@ -29,6 +30,14 @@ def test_what_is_no_such_structure_is_said(octets):
     """Cut, of another type, incomplete, followed by something: one error that names the field."""
     with pytest.raises(SealError, match=r"^who: it is not what the standard"):
         s.read("who", octets, lambda found: found["serial_number"].native, s.IssuerAndSerialNumber)
+
+
+@pytest.mark.parametrize("octets", [b"", b"\x2a\x86", b"\x2a" + b"\xff" * limits.SEAL_ALGORITHM + b"\x7f"])
+def test_an_identifier_is_whole_and_short(octets):
+    """Empty, cut and endless ones are none: the library would take them, and endless ones cost too much."""
+    with pytest.raises(ValueError, match="no object identifier"):
+        s.dotted(s.asn1.ObjectIdentifier.load(b"\x06" + s.asn1.OctetString(octets).dump()[1:]))
+    assert s.dotted(s.asn1.ObjectIdentifier.load(b"\x06\x01\x2a")) == "1.2"
 
 
 def test_a_refusal_with_its_own_words_comes_through():
