@@ -50,7 +50,7 @@ def sealing(folder: Path, *more: str, out: str = "sealed") -> tuple[str, ...]:
     return ("seal", str(folder / "note"), "--to", str(folder / "certificate.pem"), "--out", str(folder / out), *more)
 
 
-@pytest.mark.requirement("R62", "R64")
+@pytest.mark.requirement("R64")
 def test_a_file_goes_there_and_comes_back(call: Call, files: Path):
     """Sealed for a certificate, opened with its key; sentences for people, documents for scripts."""
     sealed = call(*sealing(files))
@@ -174,3 +174,66 @@ def test_the_receiver_may_use_openssl(call: Call, files: Path):
     words = ("-decrypt", "-binary", "-inform", "DER", "-in", files / "sealed", "-out", files / "out")
     assert openssl(*words, "-inkey", files / "key.pem", "-recip", files / "certificate.pem").returncode == 0
     assert (files / "out").read_bytes() == (files / "note").read_bytes()
+
+
+@pytest.mark.requirement("R62", "R64")
+def test_a_sealed_payload_passes_a_node_unread(applied: Call, files: Path):
+    """It is accepted, routed and handed out as it came; nothing the node keeps holds a word of it; the receiver opens it."""
+    assert applied(*sealing(files)).code == 0
+    assert applied("send", str(files / "sealed"), "--from", "sender", "--integration", "notes").code == 0
+    taken = json.loads(applied("inbox", "receiver", "--take", "--out", str(files / "taken"), "--json").out)
+    (handed,) = taken[0]["files"]
+    assert Path(handed).read_bytes() == (files / "sealed").read_bytes()
+    kept = [path for path in (files / "home").rglob("*") if path.is_file()]
+    assert kept
+    assert not any(b"fictitious note" in path.read_bytes() for path in kept)
+    Path(handed).rename(files / "sealed")
+    assert applied(*opening(files)).code == 0
+    assert (files / "out").read_bytes() == (files / "note").read_bytes()
+
+
+def commands() -> list[str]:
+    """The lines people are told to type."""
+    page = Path(__file__).parents[3] / "docs" / "how-to" / "seal-a-payload.md"
+    text = page.read_text().replace("\\\n", "")
+    return [line[2:] for line in text.splitlines() if line.startswith("$ ")]
+
+
+@needs_openssl
+@pytest.mark.parametrize("opener", ["stafet", "openssl"])
+@pytest.mark.parametrize(
+    ("kind", "sealer"),
+    [("rsa", "stafet seal"), ("ec", "stafet seal"), ("rsa", "openssl cms -encrypt"), ("ec", "openssl cms -encrypt")],
+)
+def test_the_page_s_commands_work(call: Call, tmp_path: Path, monkeypatch, kind: str, sealer: str, opener: str):
+    """Each of them, word for word, and each sealed file opened by both programs."""
+    monkeypatch.chdir(tmp_path)
+    for name, one in (("receiver", identity(kind)), ("archive", identity("ec"))):
+        Path(f"{name}.pem").write_bytes(one.certificate_pem())
+        Path(f"{name}.key").write_bytes(one.key_pem())
+    Path("letter.pdf").write_bytes(b"%PDF-1.7\r\n a fictitious letter\n" * 10_000)
+    mine = [line for line in commands() if line.startswith(sealer)]
+    if sealer.startswith("openssl"):
+        mine = [line for line in mine if ("rsa" if kind == "rsa" else "ecdh") in line]
+    assert mine
+    for line in mine:
+        run(call, line)
+    (opening_line,) = [
+        line
+        for line in commands()
+        if line.startswith(("stafet unseal", "openssl cms -decrypt")) and line.startswith(opener)
+    ]
+    run(call, opening_line)
+    (opened,) = Path().glob("letter.opened*")
+    assert opened.read_bytes() == Path("letter.pdf").read_bytes()
+
+
+def run(call: Call, line: str) -> None:
+    """One line of the page."""
+    program, *words = line.split()
+    if program == "stafet":
+        result = call(*words)
+        assert result.code == 0, result.err
+    else:
+        ended = openssl(*words[1:])
+        assert ended.returncode == 0, ended.stderr

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from asn1crypto import core as asn1
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from core.seal import ber
+from core.seal import structures as s
 from core.seal.algorithms import Cipher, Encryption
 from core.seal.header import AUTH_ENVELOPED, DATA, ENVELOPED
 from core.seal.recipients import KeyPair, recipient_infos
+
+KEY = bytes(range(32))
+"""The content key in recipients that are made without a payload."""
+PKCS1, OAEP = "1.2.840.113549.1.1.1", "1.2.840.113549.1.1.7"
 
 
 def oid(dotted: str) -> bytes:
@@ -55,3 +62,41 @@ class Made:
         )
         outer = frame(ber.explicit(0), [frame(ber.SEQUENCE, parts)])
         return frame(ber.SEQUENCE, (self.kind, outer)) + self.behind
+
+
+def infos_for(*pairs: KeyPair) -> bytes:
+    """RecipientInfos for pairs, with `KEY`."""
+    return recipient_infos([pair.certificate for pair in pairs], KEY)[0]
+
+
+def changed(pair: KeyPair, change: Callable[[Any], None]) -> bytes:
+    """RecipientInfos for a pair, after ``change`` has been at the only one."""
+    infos = s.RecipientInfos.load(infos_for(pair))
+    info = infos[0].chosen
+    change(info)
+    return s.RecipientInfos([s.RecipientInfo(infos[0].name, info.copy())]).dump(force=True)
+
+
+def transported(pair: KeyPair, algorithm: object, octets: bytes) -> bytes:
+    """RecipientInfos for an RSA pair whose key was handed over in another way."""
+
+    def change(info):
+        info["key_encryption_algorithm"] = algorithm
+        info["encrypted_key"] = octets
+
+    return changed(pair, change)
+
+
+def by_key_id(pair: KeyPair, key_id: bytes) -> bytes:
+    """The recipient named by an identifier of its key."""
+
+    def change(info):
+        if isinstance(pair.key, rsa.RSAPrivateKey):
+            info["rid"] = s.RecipientIdentifier("subject_key_identifier", asn1.OctetString(key_id))
+            return
+        named = s.RecipientKeyIdentifier({"subject_key_identifier": key_id})
+        one = info["recipient_encrypted_keys"][0]
+        rid = s.KeyAgreeRecipientIdentifier("r_key_id", named)
+        info["recipient_encrypted_keys"] = [{"rid": rid, "encrypted_key": one["encrypted_key"].native}]
+
+    return changed(pair, change)

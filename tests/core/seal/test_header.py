@@ -20,7 +20,6 @@ def refused(cause: str):
     return pytest.raises(SealError, match=cause)
 
 
-@pytest.mark.requirement("R65")
 @pytest.mark.parametrize("cipher", Cipher)
 def test_the_first_octets_say_whom_a_payload_is_for(cipher):
     """Without any key: that it is sealed, with what, and which of the receiver's certificates it is for."""

@@ -16,7 +16,7 @@ from core.seal.algorithms import DAMAGED, Cipher
 from core.seal.opening import open_sealed
 from core.seal.sealing import seal
 from tests.core.seal.holders import holder
-from tests.core.seal.making import Made
+from tests.core.seal.making import PKCS1, Made, transported
 
 PAIR = holder("p256")
 PLAIN = bytes(range(256)) * 8
@@ -174,8 +174,6 @@ def test_an_older_key_opens_what_was_sealed_for_it():
 
 def test_a_sealed_key_of_the_old_transport_shows_at_the_end_alone():
     """A wrong key that came by PKCS#1 v1.5 is said in the words of altered content, when all has been read."""
-    from tests.core.seal.test_recipients import PKCS1, transported
-
     pair = holder("rsa-2048")
     made = Made(pair, PLAIN)
     made.recipients = transported(pair, {"algorithm": PKCS1, "parameters": asn1.Null()}, b"\1" * 256)

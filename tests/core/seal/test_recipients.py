@@ -24,33 +24,11 @@ from core.seal.recipients import (
     recipient_infos,
 )
 from tests.core.seal.holders import AT, CURVES, KINDS, authority, der, holder
-
-KEY = bytes(range(32))
-PKCS1, OAEP = "1.2.840.113549.1.1.1", "1.2.840.113549.1.1.7"
+from tests.core.seal.making import KEY, OAEP, PKCS1, by_key_id, changed, infos_for, transported
 
 
 def refused(cause: str):
     return pytest.raises(SealError, match=cause)
-
-
-def infos_for(*pairs: KeyPair) -> bytes:
-    return recipient_infos([pair.certificate for pair in pairs], KEY)[0]
-
-
-def changed(pair: KeyPair, change) -> bytes:
-    """RecipientInfos for a pair, after ``change`` has been at the only one."""
-    infos = s.RecipientInfos.load(infos_for(pair))
-    info = infos[0].chosen
-    change(info)
-    return s.RecipientInfos([s.RecipientInfo(infos[0].name, info.copy())]).dump(force=True)
-
-
-def transported(pair: KeyPair, algorithm: object, octets: bytes) -> bytes:
-    def change(info):
-        info["key_encryption_algorithm"] = algorithm
-        info["encrypted_key"] = octets
-
-    return changed(pair, change)
 
 
 def taken(infos: bytes, *pairs: KeyPair, size: int = 32) -> bytes:
@@ -173,21 +151,6 @@ def test_a_pair_belongs_together():
 
 
 # --- naming -----------------------------------------------------------------------------------------------------------
-
-
-def by_key_id(pair: KeyPair, key_id: bytes) -> bytes:
-    """The recipient named by an identifier of its key."""
-
-    def change(info):
-        if isinstance(pair.key, rsa.RSAPrivateKey):
-            info["rid"] = s.RecipientIdentifier("subject_key_identifier", asn1.OctetString(key_id))
-            return
-        named = s.RecipientKeyIdentifier({"subject_key_identifier": key_id})
-        one = info["recipient_encrypted_keys"][0]
-        rid = s.KeyAgreeRecipientIdentifier("r_key_id", named)
-        info["recipient_encrypted_keys"] = [{"rid": rid, "encrypted_key": one["encrypted_key"].native}]
-
-    return changed(pair, change)
 
 
 @pytest.mark.parametrize("kind", ["rsa-2048", "p256"])
