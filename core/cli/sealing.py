@@ -97,6 +97,9 @@ def unseal(
     key: Annotated[Path, typer.Option("--key", help="The receiver's private key, in PEM.")],
     certificate: Annotated[Path, typer.Option("--cert", help="The certificate it was sealed for, in PEM or DER.")],
     out: Annotated[Path, typer.Option("--out", help="The file to write: whole and verified, or not at all.")],
+    authenticated: Annotated[
+        bool, typer.Option("--authenticated", help="Refuse what has no tag, so that no alteration goes unseen.")
+    ] = False,
     password_file: Annotated[Path | None, typer.Option(help="A file whose first line is the key's password.")] = None,
     replace: Replace = False,
     as_json: Json = False,
@@ -108,6 +111,7 @@ def unseal(
             file,
             out,
             [pair],
+            authenticated=authenticated,
             replace=replace,
             progress=lambda done, of: show({"what": "opening", "done": done, "of": of}),
         )
@@ -116,7 +120,9 @@ def unseal(
         return
     say(f"{out}: {size} octets, sealed with {facts.cipher} for {len(facts.recipients)} receivers")
     if not facts.authenticated:
-        ERR.print(f"{facts.cipher} does not show whether the content was altered on the way; ask for aes-256-gcm")
+        ERR.print(
+            f"{facts.cipher} does not show whether the content was altered on the way; ask for aes-256-gcm, then --authenticated"
+        )
 
 
 def add_to(app: typer.Typer) -> None:

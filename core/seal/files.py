@@ -2,14 +2,16 @@
 
 Rules:
 
-1. What is written stands beside its target under a hidden name, readable by its owner alone, until all of it is there and, when
-   opening, its tag is checked. Only then does it get its name. Whatever goes wrong before, interruption included, removes it.
+1. What is written has no name until all of it is there and, when opening, its tag is checked: a process that is killed leaves
+   nothing. (Where the file system cannot do that, it has a hidden name, which everything but a kill removes.) Its owner alone can
+   read it.
 2. A file that is there is never replaced, unless told to.
 3. It is durable when these functions return: who then deletes the source has lost nothing.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -51,11 +53,17 @@ def seal_file(
 
 
 def unseal_file(
-    source: Path, target: Path, pairs: Sequence[KeyPair], *, replace: bool = False, progress: Progress = _quiet
+    source: Path,
+    target: Path,
+    pairs: Sequence[KeyPair],
+    *,
+    authenticated: bool = False,
+    replace: bool = False,
+    progress: Progress = _quiet,
 ) -> tuple[SealedFacts, int]:
-    """Write what ``source`` holds, once it is verified; gives how it was sealed, and its octets. Raises `SealError`."""
+    """Write what ``source`` holds, once it is verified; gives how it was sealed, and its octets. Raises as `open_sealed`."""
     with _source(source) as file:
-        opened = open_sealed(_chunks(file, progress), pairs)
+        opened = open_sealed(_chunks(file, progress), pairs, authenticated=authenticated)
         return opened.facts, _write(target, opened, replace=replace)
 
 
@@ -85,11 +93,14 @@ def _write(target: Path, pieces: Iterable[bytes], *, replace: bool) -> int:
         raise taken
     fresh, disk, size = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.part"), Disk(), 0
     try:
-        with os.fdopen(disk.create(fresh), "wb") as file:
+        unnamed = _unnamed(target.parent)
+        with os.fdopen(disk.create(fresh) if unnamed is None else unnamed, "wb") as file:
             for piece in pieces:
                 size += file.write(piece)
             file.flush()
             disk.sync(file.fileno())
+            if unnamed is not None:
+                _link(unnamed, fresh)
         if replace:
             disk.rename(fresh, target)
         else:
@@ -102,6 +113,25 @@ def _write(target: Path, pieces: Iterable[bytes], *, replace: bool) -> int:
     finally:
         fresh.unlink(missing_ok=True)
     return size
+
+
+def _unnamed(folder: Path) -> int | None:
+    """A file without a name, open for writing; None where the file system has none such."""
+    try:
+        return os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+            raise
+        return None
+
+
+def _link(descriptor: int, path: Path) -> None:
+    """Give an open file a first name."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.link(f"/proc/self/fd/{descriptor}", path.name, dst_dir_fd=folder)  # with a folder, Python follows the link
+    finally:
+        os.close(folder)
 
 
 def _name(fresh: Path, target: Path) -> None:

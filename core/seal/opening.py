@@ -6,7 +6,8 @@ Rules:
    `SealError` means that everything before it is worthless. Whoever keeps pieces keeps them where nobody looks until the iterator
    has ended, as `core.seal.files` does. ``b"".join(open_sealed(...))`` is safe by itself.
 2. The last chunk is held back until the tag is checked, so that a small payload is given whole or not at all.
-3. What has no tag (EnvelopedData) opens too; `SealedFacts.authenticated` says so. That nothing was altered is then not shown.
+3. What has no tag (EnvelopedData) opens too, unless ``authenticated`` demands one; `SealedFacts.authenticated` says so. That
+   nothing was altered is then not shown, and whoever carries a payload can take its tag away: who expects one should demand it.
 4. Nothing may stand behind the end: octets nobody looks at are a place to hide things.
 """
 
@@ -32,12 +33,14 @@ class Opened(Iterator[bytes]):
         return next(self._plaintext)
 
 
-def open_sealed(chunks: Iterable[bytes], pairs: Sequence[KeyPair]) -> Opened:
+def open_sealed(chunks: Iterable[bytes], pairs: Sequence[KeyPair], *, authenticated: bool = False) -> Opened:
     """The plaintext, under the first of ``pairs`` it is sealed for. Raises `SealError`: about the header at once, about the
     content when it has been read. Read rule 1 before you use a piece of it.
     """
     reader = ber.Reader(chunks)
     facts = read_header(reader)
+    if authenticated and not facts.authenticated:
+        raise SealError("contentType", f"{facts.cipher} shows no alteration, which is demanded; ask for aes-256-gcm")
     key = content_key(facts.recipients, pairs, facts.encrypted.key_size)
     return Opened(facts, _plaintext(reader, facts, Decryption(facts.encrypted, key)))
 

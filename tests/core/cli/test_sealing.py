@@ -67,6 +67,8 @@ def test_a_file_goes_there_and_comes_back(call: Call, files: Path):
 def test_an_old_opener_is_served_and_told_of(call: Call, files: Path):
     """aes-256-cbc has to be asked for, and opening it says what it does not show."""
     assert call(*sealing(files, "--cipher", "aes-256-cbc")).code == 0
+    demanded = call(*opening(files, "--authenticated"))
+    assert (demanded.code, "which is demanded" in demanded.err, (files / "out").exists()) == (4, True, False)
     opened = call(*opening(files))
     assert (opened.code, "does not show whether the content was altered" in opened.err) == (0, True)
 

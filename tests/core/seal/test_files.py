@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import errno
 import filecmp
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from bench.large import MIB, random_file
 from bench.seal import ours
 from core import limits
 from core.errors import SealError, UsageError
+from core.seal import files
 from core.seal.algorithms import Cipher
 from core.seal.files import seal_file, unseal_file
+from core.seal.recipients import KeyPair
 from tests.core.seal.holders import holder, write_pair
 
 PAIR = holder("p256")
@@ -77,6 +86,57 @@ def test_interruption_leaves_no_file(plain, tmp_path):
         assert "out" not in names(tmp_path)
         assert not any(name.endswith(".part") for name in names(tmp_path))
         seal_file(plain, tmp_path / "sealed", [PAIR.certificate], replace=True)
+
+
+def test_a_killed_process_leaves_nothing(plain, tmp_path):
+    """Not a word of plaintext that nobody verified, under any name."""
+    write_pair(tmp_path, PAIR)
+    script = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from core.seal.files import seal_file, unseal_file\n"
+        "from tests.core.seal.test_files import read_pair\n"
+        "folder = Path(sys.argv[1])\n"
+        "pair = read_pair(folder)\n"
+        "seal_file(folder / 'plain', folder / 'sealed', [pair.certificate])\n"
+        "def kill(done, of):\n"
+        "    if done > of // 2: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "unseal_file(folder / 'sealed', folder / 'out', [pair], progress=kill)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False, capture_output=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    left = names(tmp_path) - {"plain", "sealed", "certificate.pem", "key.pem"}
+    unnamed = files._unnamed(tmp_path)
+    if unnamed is None:
+        pytest.skip("this file system has no files without a name")
+    os.close(unnamed)
+    assert left == set()
+
+
+def read_pair(folder: Path) -> KeyPair:
+    """What `write_pair` has written."""
+    key = serialization.load_pem_private_key((folder / "key.pem").read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return KeyPair(x509.load_pem_x509_certificate((folder / "certificate.pem").read_bytes()), key)
+
+
+def test_a_file_system_without_unnamed_files_will_do(plain, tmp_path, monkeypatch):
+    """A hidden name stands for none there, and is gone whatever goes wrong."""
+    opened = os.open
+
+    def refuse(path, flags, *more, **others):
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+        return opened(path, flags, *more, **others)
+
+    monkeypatch.setattr(os, "open", refuse)
+    sealed, seen = tmp_path / "sealed", set()
+    seal_file(plain, sealed, [PAIR.certificate], progress=lambda done, of: seen.update(names(tmp_path)))
+    assert any(name.startswith(".sealed.") for name in seen)
+    sealed.write_bytes(sealed.read_bytes()[:-1])
+    with pytest.raises(SealError):
+        unseal_file(sealed, tmp_path / "out", [PAIR])
+    assert names(tmp_path) == {"plain", "sealed"}
 
 
 def test_a_file_is_replaced_only_when_told_to(plain, tmp_path):

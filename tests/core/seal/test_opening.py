@@ -6,6 +6,8 @@ import random
 
 import pytest
 from asn1crypto import core as asn1
+from cryptography.hazmat.primitives.ciphers.algorithms import AES128, AES256
+from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -37,6 +39,13 @@ def test_both_forms_open(cipher, definite):
     found = open_sealed([Made(PAIR, PLAIN, cipher).octets(definite=definite)], [PAIR])
     assert (found.facts.cipher, found.facts.authenticated) == (cipher, cipher.authenticated)
     assert b"".join(found) == PLAIN
+
+
+def test_a_tag_can_be_demanded():
+    """What has none is refused before its key is taken; what has one opens."""
+    with refused("contentType: aes-256-cbc shows no alteration"):
+        open_sealed([Made(PAIR, PLAIN, Cipher.AES_256_CBC).octets()], [PAIR], authenticated=True)
+    assert b"".join(open_sealed([Made(PAIR, PLAIN).octets()], [PAIR], authenticated=True)) == PLAIN
 
 
 @given(st.lists(st.integers(0, 400), max_size=40), st.sampled_from(Cipher), st.booleans())
@@ -170,6 +179,15 @@ def test_an_older_key_opens_what_was_sealed_for_it():
     old, new = holder("rsa-2048"), holder("p384")
     octets = b"".join(seal([PLAIN], [old.certificate]))
     assert b"".join(open_sealed([octets], [new, old])) == PLAIN
+
+
+@pytest.mark.parametrize("algorithm", [AES128, AES256])
+def test_what_a_library_seals_opens(algorithm):
+    """`cryptography` writes EnvelopedData of its own: AES-CBC under PKCS#1 v1.5."""
+    pair = holder("rsa-2048")
+    builder = pkcs7.PKCS7EnvelopeBuilder().set_data(PLAIN).add_recipient(pair.certificate)  # type: ignore[arg-type]
+    octets = builder.set_content_encryption_algorithm(algorithm).encrypt(Encoding.DER, [pkcs7.PKCS7Options.Binary])
+    assert b"".join(open_sealed([octets], [pair])) == PLAIN
 
 
 def test_a_sealed_key_of_the_old_transport_shows_at_the_end_alone():
