@@ -84,7 +84,7 @@ class Addressee:
             if len(self.issuer) > limits.SEAL_ALGORITHM:
                 raise ValueError("no name is this long")
             issuer = str(names.Name.load(self.issuer).human_friendly)
-        except (ValueError, TypeError, KeyError):
+        except s.UNREADABLE:
             issuer = "somebody whose name cannot be read"
         shown = "".join(c if c.isprintable() else "?" for c in issuer[:200])
         return f"serial number {self.serial:x} of {shown}"

@@ -8,7 +8,7 @@ Rule: names, parameters and attributes are kept as the octets that came; only wh
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from asn1crypto import core as asn1
 
@@ -17,6 +17,8 @@ from core.errors import SealError
 
 Parts = tuple[Any, ...]
 _Read = TypeVar("_Read")
+UNREADABLE: Final = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
+"""What the library raises over octets that are not what they should be, early or late."""
 
 
 class AlgorithmIdentifier(asn1.Sequence):
@@ -159,5 +161,5 @@ def read(field: str, octets: bytes, take: Callable[[Any], _Read], kind: Any) -> 
     """
     try:
         return take(kind.load(octets, strict=True))
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError):
+    except UNREADABLE:
         raise SealError(field, "it is not what the standard (RFC 5652) puts there") from None

@@ -176,7 +176,21 @@ def test_the_same_number_of_another_issuer_is_somebody_else():
     assert not Addressee(b"\x30\x00", certificate.serial_number).is_for(certificate)
 
 
-@pytest.mark.parametrize("octets", [b"", b"\x30\x05\x01", b"\x02\x01\x05"])
+def naming(value: bytes) -> bytes:
+    """A name with one attribute of such a value."""
+    attribute = ber.element(ber.SEQUENCE, bytes.fromhex("0603550403") + value)
+    return ber.element(ber.SEQUENCE, ber.element(ber.SET, attribute))
+
+
+def deep() -> bytes:
+    """Sequences in sequences."""
+    found = b"\x05\x00"
+    for _ in range(240):
+        found = ber.element(ber.SEQUENCE, found)
+    return found
+
+
+@pytest.mark.parametrize("octets", [b"", b"\x30\x05\x01", b"\x02\x01\x05", naming(b"\x09\x01\x00"), naming(deep())])
 def test_a_name_that_cannot_be_read_is_still_said(octets):
     """Hostile names reach no terminal: no control characters, no endless ones."""
     assert "cannot be read" in str(Addressee(octets, 7))
