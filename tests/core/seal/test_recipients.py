@@ -178,7 +178,7 @@ def test_the_same_number_of_another_issuer_is_somebody_else():
 
 def naming(value: bytes) -> bytes:
     """A name with one attribute of such a value."""
-    attribute = ber.element(ber.SEQUENCE, bytes.fromhex("0603550403") + value)
+    attribute = ber.element(ber.SEQUENCE, bytes.fromhex("06 03 55 04 03") + value)
     return ber.element(ber.SEQUENCE, ber.element(ber.SET, attribute))
 
 
