@@ -10,7 +10,7 @@ Rules it holds:
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -25,6 +25,12 @@ Text = Annotated[
 ValidationDegree = Literal["known", "declared", "encrypted"]
 Sensitivity = Literal["public", "internal", "confidential", "sensitive"]
 Priority = Literal["urgent", "normal", "bulk"]
+_SENSITIVITIES: Final[tuple[Sensitivity, ...]] = get_args(Sensitivity)
+
+
+def rank(sensitivity: Sensitivity) -> int:
+    """How sensitive that is: the higher, the more."""
+    return _SENSITIVITIES.index(sensitivity)
 
 
 class _Model(BaseModel):
