@@ -21,7 +21,7 @@ _SIZES: Final[dict[Any, int]] = {"notification": limits.NOTIFICATION_SIZE, "hand
 
 
 class RouteTest(Document):
-    """An example that `check` runs through the routes: where this description must go."""
+    """An example that `check` runs through the routes, or the subscriptions: where this description must go."""
 
     description: dict[str, Any]
     """Fields of a payload description that differ from the integration's own defaults."""

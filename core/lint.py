@@ -23,7 +23,8 @@ from core.config import Configuration
 from core.description import rank
 from core.estate import Direction, Estate, Standing, directions
 from core.integration import Integration
-from core.route import Match, Route
+from core.matching import Match
+from core.route import Route
 from core.shadow import repeated, shadowed
 from core.system import RESIDUAL
 

@@ -15,7 +15,8 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from core.route import Match, Route
+from core.matching import Match
+from core.route import Route
 from core.subscription import Subscription
 
 Field = tuple[str, str]

@@ -11,10 +11,11 @@ import typer
 from core import config
 from core.cli import talk
 from core.cli.output import ERR, Json, say, say_json, table
-from core.clock import local
+from core.clock import SystemClock, local
 from core.config import Change, Configuration
 from core.errors import ConfigError, UsageError
 from core.ledger import versions
+from core.lint import Finding, lint
 from core.runtime import Catalogue
 
 Directory = Annotated[Path | None, typer.Argument(help="The configuration directory; else the one node.yaml names.")]
@@ -36,18 +37,42 @@ def _load(directory: Path, catalogue: Catalogue, as_json: bool) -> Configuration
             say_json({"ok": False, "problems": named})
         for problem in problems:
             ERR.print(str(problem), markup=False)
-        ERR.print(f"{len(problems)} problem{'s' if len(problems) != 1 else ''}; nothing is applied", markup=False)
+        ERR.print(f"{_many(len(problems), 'problem')}; nothing is applied", markup=False)
         raise typer.Exit(UsageError.exit_code) from None
 
 
-def check(directory: Directory = None, as_json: Json = False) -> None:
-    """Find everything that is wrong in a configuration directory, with file, line, field, cause and remedy."""
+Strict = Annotated[bool, typer.Option("--strict", help="End with 2 for warnings as well.")]
+
+
+def check(directory: Directory = None, strict: Strict = False, as_json: Json = False) -> None:
+    """Find everything that is wrong or odd in a configuration directory, with file, line, field, cause and remedy."""
     wanted = _load(_directory(directory), Catalogue(), as_json)
+    found = lint(wanted, SystemClock().now())
+    errors = sum(one.severity == "error" for one in found)
+    bad = bool(errors or (strict and found))
     counts = {kind: len(documents) for kind, documents in sorted(wanted.documents.items())}
     if as_json:
-        say_json({"ok": True, "documents": counts, "files": len(wanted.files)})
-    else:
+        named = [_named(wanted, one) for one in found]
+        say_json({"ok": not bad, "documents": counts, "files": len(wanted.files), "findings": named})
+    for one in found if not as_json else ():
+        where = wanted.where(one.kind, one.id, one.field) or f"{one.kind} {one.id}"
+        field = f"{one.field}: " if one.field else ""
+        ERR.print(f"{where}: {one.severity}: {field}{one.cause} ({one.remedy}) [{one.code}]", markup=False)
+    if found and not as_json:
+        ERR.print(f"{_many(errors, 'error')}, {_many(len(found) - errors, 'warning')}", markup=False)
+    if bad:
+        raise typer.Exit(UsageError.exit_code)
+    if not as_json:
         say("in order: " + ", ".join(f"{count} {kind}" for kind, count in counts.items()))
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'s' if count != 1 else ''}"
+
+
+def _named(wanted: Configuration, one: Finding) -> dict[str, str]:
+    where = {"file": wanted.where(one.kind, one.id, one.field), "kind": one.kind, "id": one.id, "field": one.field}
+    return {**where, "severity": one.severity, "code": one.code, "cause": one.cause, "remedy": one.remedy}
 
 
 def _changes(directory: Path, as_json: bool) -> tuple[list[Change], int]:

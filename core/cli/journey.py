@@ -18,6 +18,7 @@ from core.kernel import refusal_id
 from core.ledger import deliveries, parcels, trace, unreachable
 from core.ledger.tables import idempotency
 from core.ledger.trace import Line
+from core.lint import CODES as ODDITIES
 from core.runtime import Catalogue
 
 Reference = Annotated[str, typer.Argument(help="A parcel, a delivery, or the name the far side knows it by.")]
@@ -82,7 +83,7 @@ def explain(
 ) -> None:
     """Say where something stands, why, and what to change."""
     catalogue = Catalogue()
-    meaning = words.code(reference, catalogue.explain)
+    meaning = words.code(reference, catalogue.explain) or ODDITIES.get(reference, "")
     if meaning:
         sentences = [meaning]
     else:

@@ -105,6 +105,7 @@ def test_a_filter_that_never_matches():
     one = small(ended | {"until": "2026-01-31"}, a_route(integration="letters", match={"sender": "egedal-journal"}))
     assert "has ended" in next(f.cause for f in lint(one, AT) if f.code == "route-without-sender")
     assert found(small(a_route(match={"sender": "birkelund-post"}))) == []
+    assert found(small(a_route(integration="letters", match={"sender": "birkelund-post"}))) == []
 
 
 @pytest.mark.requirement("R46")

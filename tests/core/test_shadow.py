@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.description import Classification, Description
-from core.route import Match, Route, Routes
+from core.matching import Match
+from core.route import Route, Routes
 from core.shadow import Shadow, demands, repeated, shadowed
 from core.subscription import Subscription
 

@@ -73,3 +73,49 @@ def test_a_private_key_is_kept_out(call: Call, home: Path):
     result = call("check")
     assert result.code == 2
     assert "stafet keys import" in result.err
+
+
+ODD = """\
+kind: system
+id: third
+authority: fictitious-town
+---
+kind: route
+id: half
+order: 1
+integration: notes
+match: {type: note, priority: bulk}
+to: [{system: third}]
+"""
+
+
+@pytest.mark.requirement("R46")
+def test_what_is_odd_is_said_with_its_place_and_code(call: Call, home: Path):
+    """Errors end with 2, each finding with file, line, field, cause, remedy and code; the code can be explained."""
+    (home / "config" / "odd.yaml").write_text(ODD)
+    result = call("check")
+    assert (result.code, result.out) == (2, "")
+    assert (
+        "odd.yaml:10: error: to.0.system: third may not receive under notes: no service agreement says so" in result.err
+    )
+    assert "odd.yaml:2: warning: id: no service agreement names it (write one, or remove the system)" in result.err
+    assert "[half-route]" in result.err
+    assert "1 error, 1 warning" in result.err
+    said = json.loads(call("check", "--json").out)
+    assert (said["ok"], [f["code"] for f in said["findings"]]) == (False, ["half-route", "unagreed-system"])
+    assert said["findings"][0]["file"] == "odd.yaml:10"
+    assert "residual mailbox" in call("explain", "half-route").out
+
+
+def test_warnings_alone_are_no_failure_unless_asked(call: Call, home: Path):
+    """check ends with 0 for warnings, and with 2 when told to be strict."""
+    (home / "config" / "odd.yaml").write_text(ODD.partition("---")[0])
+    (home / "config" / "old.pem").write_text("nothing")
+    result = call("check")
+    assert (result.code, "in order" in result.out, "file old.pem: warning: no document" in result.err) == (
+        0,
+        True,
+        True,
+    )
+    assert call("check", "--strict").code == 2
+    assert json.loads(call("check", "--strict", "--json").out)["ok"] is False
