@@ -1,4 +1,4 @@
-"""The schemas in docs/reference/schemas/: one file for the payload description and for each kind of document that is installed."""
+"""The schemas in docs/reference/schemas/: one file for the payload description, and one for each kind of document."""
 
 from __future__ import annotations
 
@@ -18,4 +18,6 @@ def text_of(schema: dict[str, Any]) -> str:
 def pages() -> dict[Path, str]:
     """Every schema by its path in the repository."""
     folder = Path("docs/reference/schemas")
-    return {folder / f"{name}.json": text_of(published(name, model)) for name, model in named(Catalogue().kinds).items()}
+    return {
+        folder / f"{name}.json": text_of(published(name, model)) for name, model in named(Catalogue().kinds).items()
+    }
