@@ -228,15 +228,8 @@ def _unknown(kind: str, name: str, where: str, value: str, known: Iterable[str])
 def _run_tests(configuration: Configuration, integration: Integration) -> Iterable[Problem]:
     for index, test in enumerate(integration.tests):
         where = f"tests.{index}"
-        base: dict[str, Any] = {
-            "type": integration.types[0],
-            "sender": "example",
-            "sensitivity": integration.sensitivity,
-            "priority": integration.priority,
-            "degree": integration.degree,
-        }
         try:
-            description = Description.parse(json.dumps({**base, **test.description}, default=str))
+            description = integration.describe({"sender": "example", **test.description})
         except DescriptionError as error:
             yield Problem("integration", integration.id, f"{where}.description.{error.field}", error.cause)
             continue

@@ -22,11 +22,12 @@ Directory = Annotated[Path | None, typer.Argument(help="The configuration direct
 Why = Annotated[str, typer.Option("--why", help="Why, for whoever reads the history.")]
 
 
-def _directory(given: Path | None) -> Path:
+def directory_or_own(given: Path | None) -> Path:
+    """The directory that was named, or the one node.yaml names."""
     return given if given is not None else talk.settings().config_path
 
 
-def _load(directory: Path, catalogue: Catalogue, as_json: bool) -> Configuration:
+def read_configuration(directory: Path, catalogue: Catalogue, as_json: bool) -> Configuration:
     """The directory's configuration; prints everything that is wrong and ends with 2."""
     try:
         return config.load(directory, catalogue.kinds, catalogue.checks)
@@ -46,7 +47,7 @@ Strict = Annotated[bool, typer.Option("--strict", help="End with 2 for warnings 
 
 def check(directory: Directory = None, strict: Strict = False, as_json: Json = False) -> None:
     """Find everything that is wrong or odd in a configuration directory, with file, line, field, cause and remedy."""
-    wanted = _load(_directory(directory), Catalogue(), as_json)
+    wanted = read_configuration(directory_or_own(directory), Catalogue(), as_json)
     found = lint(wanted, SystemClock().now())
     errors = sum(one.severity == "error" for one in found)
     bad = bool(errors or (strict and found))
@@ -77,7 +78,7 @@ def _named(wanted: Configuration, one: Finding) -> dict[str, str]:
 
 def _changes(directory: Path, as_json: bool) -> tuple[list[Change], int]:
     catalogue = Catalogue()
-    wanted = _load(directory, catalogue, as_json)
+    wanted = read_configuration(directory, catalogue, as_json)
     try:
         with talk.looking() as connection:
             old = talk.stored(connection, catalogue)
@@ -115,7 +116,7 @@ def _listed(changes: list[Change]) -> list[dict[str, object]]:
 
 def plan(directory: Directory = None, as_json: Json = False) -> None:
     """Say what applying the directory would change, document by document and field by field."""
-    changes, number = _changes(_directory(directory), as_json)
+    changes, number = _changes(directory_or_own(directory), as_json)
     if as_json:
         say_json({"from": number, "changes": _listed(changes)})
     else:
@@ -129,7 +130,7 @@ def apply(
     as_json: Json = False,
 ) -> None:
     """Store the directory as the next numbered version; running nodes follow it."""
-    root = _directory(directory)
+    root = directory_or_own(directory)
     changes, number = _changes(root, as_json)
     if changes and not as_json:
         _show(changes, number)

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from core import limits
+from core.errors import DescriptionError
 from core.integration import Integration, RouteTest
 
 
@@ -96,3 +97,12 @@ def test_examples_are_part_of_it():
     """An example is a description in part, and the systems it must reach."""
     integration = an_integration(tests=[{"description": {"type": "form", "size": 5}, "expect": ["a", "b"]}])
     assert integration.tests == (RouteTest(description={"type": "form", "size": 5}, expect=("a", "b")),)
+
+
+def test_a_description_says_what_its_integration_says():
+    """What is left out comes from the integration, the first type too; what is wrong is named by field."""
+    letters = Integration(id="letters", types=("letter", "form"), sensitivity="sensitive", priority="bulk")
+    said = letters.describe({"sender": "birkelund-post", "priority": "urgent"})
+    assert (said.type, said.sensitivity, said.priority, said.degree) == ("letter", "sensitive", "urgent", "declared")
+    with pytest.raises(DescriptionError, match="sender"):
+        letters.describe({})
