@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -14,8 +16,9 @@ from core.cli.output import ERR, Json, say, say_json, table
 from core.clock import SystemClock, local
 from core.config import Change, Configuration
 from core.errors import ConfigError, UsageError
-from core.ledger import versions
+from core.ledger import deliveries, versions
 from core.lint import Finding, lint
+from core.risk import LEVELS, Risk, Waiting, WaitingGroup, assess, total
 from core.runtime import Catalogue
 
 Directory = Annotated[Path | None, typer.Argument(help="The configuration directory; else the one node.yaml names.")]
@@ -76,51 +79,66 @@ def _named(wanted: Configuration, one: Finding) -> dict[str, str]:
     return {**where, "severity": one.severity, "code": one.code, "cause": one.cause, "remedy": one.remedy}
 
 
-def _changes(directory: Path, as_json: bool) -> tuple[list[Change], int]:
+@dataclass(frozen=True)
+class Planned:
+    """What applying a directory would change, and how risky each change is."""
+
+    number: int
+    changes: list[Change]
+    risks: list[Risk]
+
+
+def _planned(directory: Path, as_json: bool) -> Planned:
     catalogue = Catalogue()
     wanted = read_configuration(directory, catalogue, as_json)
+    waiting = Waiting()
     try:
         with talk.looking() as connection:
             old = talk.stored(connection, catalogue)
+            waiting = Waiting(WaitingGroup(*row) for row in deliveries.open_by_cause(connection))
     except ConfigError as error:
         if error.field:
             raise
         old = config.EMPTY  # there is no ledger yet
-    return config.plan(old, wanted), old.number
+    changes = config.plan(old, wanted)
+    return Planned(old.number, changes, assess(old, wanted, changes, waiting))
 
 
-def _show(changes: list[Change], number: int) -> None:
-    if not changes:
-        say(f"nothing would change: the directory is version {number}")
-    for change in changes:
-        say(
-            f"{ {'added': '+', 'removed': '-', 'changed': '~'}[change.what] } {change.kind} {change.id}".replace(
-                "  ", " "
-            )
-        )
+def _show(planned: Planned) -> None:
+    if not planned.changes:
+        say(f"nothing would change: the directory is version {planned.number}")
+        return
+    for change, risk in zip(planned.changes, planned.risks, strict=True):
+        mark = {"added": "+", "removed": "-", "changed": "~"}[change.what]
+        say(f"{mark} {change.kind} {change.id}: {risk.level} risk: {risk.reason}")
         for path, old, new in change.fields:
             say(f"    {path}: {old} -> {new}")
+    counts = Counter(risk.level for risk in planned.risks)
+    listed = ", ".join(f"{counts[level]} {level}" for level in reversed(LEVELS) if counts[level])
+    say(f"risk of the whole: {total(planned.risks)} ({listed})")
 
 
-def _listed(changes: list[Change]) -> list[dict[str, object]]:
+def _listed(planned: Planned) -> list[dict[str, object]]:
     return [
         {
             "what": c.what,
             "kind": c.kind,
             "id": c.id,
+            "risk": risk.level,
+            "reason": risk.reason,
             "fields": [dict(zip(("path", "old", "new"), f, strict=True)) for f in c.fields],
         }
-        for c in changes
+        for c, risk in zip(planned.changes, planned.risks, strict=True)
     ]
 
 
 def plan(directory: Directory = None, as_json: Json = False) -> None:
-    """Say what applying the directory would change, document by document and field by field."""
-    changes, number = _changes(directory_or_own(directory), as_json)
+    """Say what applying the directory would change, document by document and field by field, and how risky that is."""
+    planned = _planned(directory_or_own(directory), as_json)
     if as_json:
-        say_json({"from": number, "changes": _listed(changes)})
+        say_json({"from": planned.number, "risk": total(planned.risks), "changes": _listed(planned)})
     else:
-        _show(changes, number)
+        _show(planned)
 
 
 def apply(
@@ -131,9 +149,9 @@ def apply(
 ) -> None:
     """Store the directory as the next numbered version; running nodes follow it."""
     root = directory_or_own(directory)
-    changes, number = _changes(root, as_json)
-    if changes and not as_json:
-        _show(changes, number)
+    planned = _planned(root, as_json)
+    if planned.changes and not as_json:
+        _show(planned)
         if not yes and sys.stdin.isatty() and not typer.confirm("Apply?"):
             raise typer.Exit(1)
     result = talk.do("apply", {"directory": str(root.resolve()), "who": talk.who(), "why": why}, "applying")

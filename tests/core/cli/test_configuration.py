@@ -47,6 +47,30 @@ def test_a_plan_speaks_of_documents_and_fields(applied: Call, home: Path):
     assert (listed["from"], [c["what"] for c in listed["changes"]]) == (1, ["changed", "added"])
 
 
+def test_a_plan_says_how_risky_it_is(applied: Call, home: Path):
+    """Each change with its level and reason, and the whole by its riskiest change."""
+    file = home / "config" / "all.yaml"
+    file.write_text(file.read_text().replace("max_size: 2000000", "max_size: 2000000\nretention_days: 3\ntitle: Notes"))
+    (home / "config" / "more.yaml").write_text("kind: system\nid: third\nauthority: a\n")
+    result = applied("plan")
+    assert "~ integration notes: high risk: what is older than 3 days is deleted for good" in result.out
+    assert "+ system third: low risk" in result.out
+    assert "risk of the whole: high (1 high, 1 low)" in result.out
+    said = json.loads(applied("plan", "--json").out)
+    assert (said["risk"], [c["risk"] for c in said["changes"]]) == ("high", ["high", "low"])
+
+
+def test_what_deliveries_wait_for_is_a_high_risk(applied: Call, home: Path, tmp_path: Path):
+    """Removing a route whose deliveries nobody has fetched yet says how many."""
+    path = tmp_path / "note.txt"
+    path.write_text("a fictitious note")
+    assert applied("send", str(path), "--from", "sender", "--integration", "notes").code == 0
+    file = home / "config" / "all.yaml"
+    text = file.read_text().replace("  expect:\n  - receiver", "  expect:\n  - residual")
+    file.write_text(text.partition("---\nid: to-receiver")[0].partition("---\nkind: route")[0])
+    assert "- route to-receiver: high risk: 1 open delivery waits for it" in applied("plan").out
+
+
 def test_applying_the_same_again_changes_nothing(applied: Call):
     """No version is made for no change."""
     assert "already version 1" in applied("apply", "--yes").out
