@@ -149,6 +149,8 @@ OWN_CERTIFICATE: Final = 397 * DAY
 ROUTES: Final = 10_000
 #: How long before its end people are told that a service agreement ends: a new one has to be asked for and approved.
 AGREEMENT_SOON: Final = 30 * DAY
+#: Configurations that wait for a second person at once: each is kept whole, and more than people can look at helps nobody.
+PROPOSALS: Final = 20
 #: How far back `stafet backtest` looks when it is not told: every monthly run of a system has come once.
 BACKTEST_SINCE: Final = 30 * DAY
 #: Descriptions that a backtest reads at a time: some MiB at most, however many parcels there are.

@@ -6,9 +6,10 @@ import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from sqlalchemy import Connection
 
 from core import config
 from core.cli import talk
@@ -91,20 +92,25 @@ class Planned:
 def _planned(directory: Path, as_json: bool) -> Planned:
     catalogue = Catalogue()
     wanted = read_configuration(directory, catalogue, as_json)
-    waiting = Waiting()
     try:
         with talk.looking() as connection:
-            old = talk.stored(connection, catalogue)
-            waiting = Waiting(WaitingGroup(*row) for row in deliveries.open_by_cause(connection))
+            return plan_over(connection, talk.stored(connection, catalogue), wanted)
     except ConfigError as error:
         if error.field:
             raise
-        old = config.EMPTY  # there is no ledger yet
+    changes = config.plan(config.EMPTY, wanted)  # there is no ledger yet
+    return Planned(0, changes, assess(config.EMPTY, wanted, changes, Waiting()))
+
+
+def plan_over(connection: Connection, old: Configuration, wanted: Configuration) -> Planned:
+    """What a configuration would change over another, with the deliveries that wait now."""
+    waiting = Waiting(WaitingGroup(*row) for row in deliveries.open_by_cause(connection))
     changes = config.plan(old, wanted)
     return Planned(old.number, changes, assess(old, wanted, changes, waiting))
 
 
-def _show(planned: Planned) -> None:
+def show_plan(planned: Planned) -> None:
+    """A plan for people."""
     if not planned.changes:
         say(f"nothing would change: the directory is version {planned.number}")
         return
@@ -138,7 +144,7 @@ def plan(directory: Directory = None, as_json: Json = False) -> None:
     if as_json:
         say_json({"from": planned.number, "risk": total(planned.risks), "changes": _listed(planned)})
     else:
-        _show(planned)
+        show_plan(planned)
 
 
 def apply(
@@ -151,14 +157,21 @@ def apply(
     root = directory_or_own(directory)
     planned = _planned(root, as_json)
     if planned.changes and not as_json:
-        _show(planned)
+        show_plan(planned)
         if not yes and sys.stdin.isatty() and not typer.confirm("Apply?"):
             raise typer.Exit(1)
     result = talk.do("apply", {"directory": str(root.resolve()), "who": talk.who(), "why": why}, "applying")
     if as_json:
         say_json(result)
+    elif "proposal" in result:
+        _say_proposed(result)
     else:
         say(f"version {result['version']} is in force" if result["changes"] else f"already version {result['version']}")
+
+
+def _say_proposed(result: dict[str, Any]) -> None:
+    say(f"version {result['version']} stays in force: the change is of high risk, and a second person must approve it")
+    say(f"they say: stafet approve {result['proposal']}")
 
 
 def rollback(
@@ -170,6 +183,8 @@ def rollback(
     result = talk.do("rollback", {"number": number, "who": talk.who(), "why": why}, "rolling back")
     if as_json:
         say_json(result)
+    elif "proposal" in result:
+        _say_proposed(result)
     else:
         say(f"version {result['version']} is in force, with the content of version {number}")
 
