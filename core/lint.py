@@ -355,10 +355,13 @@ def _files(estate: Estate) -> Iterator[Finding]:
     named = {
         text for documents in kinds for item in documents.values() for text in _texts(item.model_dump(mode="json"))
     }
-    for name in sorted(files):
-        if name not in named and not _included(name, files):
-            cause = "no document names it"
-            yield Finding("file", name, "", "unused-file", cause, "remove it, or name it where it is needed")
+    unused = [name for name in sorted(files) if name not in named and not _included(name, files)]
+    if unused:
+        more = f" {', '.join(unused[1:9])}{', …' if len(unused) > 9 else ''}" if unused[1:] else ""
+        cause = "no document names it" + (f", nor {len(unused) - 1} more:{more}" if more else "")
+        yield Finding(
+            "file", unused[0], "", "unused-file", cause, "remove what is of no use, or name it where it is needed"
+        )
 
 
 def _texts(value: Any) -> Iterable[str]:

@@ -233,16 +233,22 @@ def test_a_system_without_an_agreement():
     the_one(small({"kind": "system", "id": "alone", "authority": "dk-egedal"}), "unagreed-system")
 
 
-def test_a_file_that_nothing_names():
-    """What a document names, and what another schema includes, is in use."""
+def test_files_that_nothing_names():
+    """What a document names, and what another schema includes, is in use; the rest is said in one go."""
     contract = {"kind": "integration", "id": "letters", "contract": {"format": "xsd", "file": "letter.xsd"}}
-    files = {
-        "letter.xsd": b'<include schemaLocation="types.xsd"/>',
-        "types.xsd": b"",
-        "old.pem": b"",
-        "other.json": b"",
-    }
-    assert found(small(contract, files=files)) == [("unused-file", "old.pem", ""), ("unused-file", "other.json", "")]
+    files = {"letter.xsd": b'<include schemaLocation="types.xsd"/>', "types.xsd": b"", "old.pem": b""}
+    assert found(small(contract, files={name: files[name] for name in ("letter.xsd", "types.xsd")})) == []
+    finding = the_one(small(contract, files=files), "unused-file")
+    assert (finding.id, finding.cause) == ("old.pem", "no document names it")
+    more = files | {f"{number:02}.json": b"" for number in range(10)}
+    finding = the_one(small(contract, files=more), "unused-file")
+    assert finding.id == "00.json"
+    assert (
+        finding.cause
+        == "no document names it, nor 10 more: 01.json, 02.json, "
+        + ", ".join(f"{number:02}.json" for number in range(3, 9))
+        + ", …"
+    )
 
 
 def test_what_names_things_that_are_not_there_is_not_said_twice():
