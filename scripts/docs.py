@@ -35,6 +35,8 @@ KINDS: Final = (
     ("integration", "core.integration", "Integration"),
     ("route", "core.route", "Route"),
     ("service-agreement", "core.agreement", "ServiceAgreement"),
+    ("subscription", "core.subscription", "Subscription"),
+    ("function", "core.system", "Function"),
     ("as4.party", "gateways.as4.settings", "Party"),
     ("as4.partner", "gateways.as4.settings", "Partner"),
     ("node settings", "core.settings", "NodeSettings"),

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from conformance.pki import Authority
@@ -41,7 +40,6 @@ def test_a_receipt_is_expected_of_somebody_who_is_there():
     assert the_problems(LETTERS | {"receipts": known}) == []
 
 
-@pytest.mark.requirement("R59")
 def test_a_contract_names_a_file_of_the_directory():
     """A schema that is not there is said with those that are; what is only declared has none."""
     contract = {"contract": {"format": "xsd", "file": "letter.xsd"}}
@@ -62,7 +60,6 @@ def test_a_systems_certificates_can_be_read():
     assert (other.field, other.cause) == ("sealing_certificates.0", "'bad.pem' holds no certificate that can be read")
 
 
-@pytest.mark.requirement("R31")
 def test_the_examples_of_a_notification_go_through_the_subscriptions():
     """Every subscriber counts, by whatever subscription; an example may say that nobody is told."""
     here = MOVES | {"tests": [{"description": {}, "expect": ["egedal-journal"]}]}

@@ -60,7 +60,6 @@ def test_a_schema_says_which_dialect_and_what_it_is_of():
         jsonschema_rs.meta.validate(schema)
 
 
-@pytest.mark.requirement("R31")
 def test_documents_that_are_taken_are_valid():
     """Every document of a configuration in order is valid by the schema of its kind, and one with a slip is not."""
     for document in SMALL:

@@ -29,7 +29,6 @@ def read_back(root: Path, wanted: Configuration) -> Configuration:
     return load(root, KERNEL_KINDS, ())
 
 
-@pytest.mark.requirement("R74")
 def test_a_version_comes_back_from_its_files(tmp_path: Path):
     """Documents, dates, conditions and files are the same, as one canonical text."""
     wanted = small(

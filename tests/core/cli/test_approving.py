@@ -27,7 +27,6 @@ def propose(call: Call) -> str:
     return str(said["proposal"])
 
 
-@pytest.mark.requirement("R74")
 def test_a_risky_change_waits_for_somebody_else(careful: Call, monkeypatch: pytest.MonkeyPatch):
     """It is listed with who and why, shown as a plan, refused from its own author, and in force once another says yes."""
     result = careful("apply", "--yes", "--why", "tidy")

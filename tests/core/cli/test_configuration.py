@@ -143,3 +143,35 @@ def test_warnings_alone_are_no_failure_unless_asked(call: Call, home: Path):
     )
     assert call("check", "--strict").code == 2
     assert json.loads(call("check", "--strict", "--json").out)["ok"] is False
+
+
+NEW = """\
+kind: integration
+id: visits
+types: [visit]
+title: Visits
+responsible: {name: Birkelund Kommune}
+---
+{kind: service-agreement, id: visits-out, integration: visits, system: sender, may: send}
+---
+{kind: service-agreement, id: visits-in, integration: visits, system: receiver, may: receive}
+---
+{kind: route, id: visits, order: 1, integration: visits, to: [{system: receiver}]}
+"""
+
+
+@pytest.mark.requirement("R31", "R83")
+def test_a_new_integration_is_one_file_and_touches_nothing(applied: Call, home: Path, tmp_path: Path):
+    """Metadata, who may, and a route: it moves parcels at once, no other document changes, and what came goes as it went."""
+    note = tmp_path / "note.txt"
+    note.write_text("a fictitious note")
+    assert applied("send", str(note), "--from", "sender", "--integration", "notes").code == 0
+    (home / "config" / "visits.yaml").write_text(NEW)
+    assert applied("check", "--strict").code == 0
+    planned = json.loads(applied("plan", "--json").out)
+    assert {change["what"] for change in planned["changes"]} == {"added"}
+    assert json.loads(applied("backtest", "--json").out)["differences"] == []
+    assert applied("apply", "--yes").code == 0
+    sent = json.loads(applied("send", str(note), "--from", "sender", "--integration", "visits", "--json").out)
+    assert "route visits: matched" in applied("explain", sent["parcel"]).out
+    assert len(json.loads(applied("inbox", "receiver", "--take", "--out", str(tmp_path / "out"), "--json").out)) == 2

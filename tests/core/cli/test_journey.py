@@ -83,7 +83,6 @@ def test_nothing_of_that_name(applied: Call):
         assert (result.code, "'no-such-thing'" in result.err) == (2, True)
 
 
-@pytest.mark.requirement("R31")
 def test_a_description_is_explained_before_anything_is_sent(applied: Call, home: Path, tmp_path: Path):
     """Where it would go, and of each route why; in the version in force, or in a directory."""
     path = tmp_path / "description.yaml"

@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from tests.core.cli.conftest import Call
 
 
-@pytest.mark.requirement("R31")
 def test_a_schema_is_printed_by_kind(call: Call):
     """The schema of a kind, and of the payload description, is one JSON document."""
     said = json.loads(call("schema", "integration").out)
@@ -27,7 +24,6 @@ def test_kinds_are_listed(call: Call):
     assert (result.code, "known: payload-description" in result.err) == (2, True)
 
 
-@pytest.mark.requirement("R74")
 def test_the_version_in_force_comes_back_as_files(applied: Call, home: Path, tmp_path: Path):
     """What is pulled is the version itself: planning it changes nothing, and what is in it can be found by name."""
     out = tmp_path / "pulled"
