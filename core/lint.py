@@ -11,6 +11,7 @@ Rules:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -66,6 +67,7 @@ ERRORS: Final = frozenset(
         *("subscription-of-no-notification", "subscription-without-agreement"),
     }
 )
+_BETWEEN_NAMES: Final = re.compile(rb"[\"'/\\\s<>#]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,7 +357,8 @@ def _files(estate: Estate) -> Iterator[Finding]:
     named = {
         text for documents in kinds for item in documents.values() for text in _texts(item.model_dump(mode="json"))
     }
-    unused = [name for name in sorted(files) if name not in named and not _included(name, files)]
+    included = _included(files)
+    unused = [name for name in sorted(files) if name not in named and name not in included]
     if unused:
         more = f" {', '.join(unused[1:9])}{', …' if len(unused) > 9 else ''}" if unused[1:] else ""
         cause = "no document names it" + (f", nor {len(unused) - 1} more:{more}" if more else "")
@@ -372,9 +375,11 @@ def _texts(value: Any) -> Iterable[str]:
             yield from _texts(part)
 
 
-def _included(name: str, files: Mapping[str, bytes]) -> bool:
-    """Whether another schema speaks of this one by its last name."""
-    last = name.rpartition("/")[2].encode()
-    return last.endswith((b".xsd", b".json")) and any(
-        last in octets for other, octets in files.items() if other != name
-    )
+def _included(files: Mapping[str, bytes]) -> set[str]:
+    """Schemas that another one speaks of by their last name."""
+    spoken: dict[bytes, set[str]] = {}
+    for name, octets in files.items():
+        for word in set(_BETWEEN_NAMES.split(octets)):
+            if word.endswith((b".xsd", b".json")):
+                spoken.setdefault(word, set()).add(name)
+    return {name for name in files if spoken.get(name.rpartition("/")[2].encode(), set()) - {name}}

@@ -25,8 +25,8 @@ LEVELS: Final[tuple[Level, ...]] = get_args(Level)
 _DEGREES: Final[tuple[str, ...]] = get_args(ValidationDegree)
 _RECEIPTS: Final = ("transport", "envelope", "business")
 _TEXTS: Final = frozenset({"title", "summary", "tests"})
-_KEYS: Final = ("certificate", "anchor", "key", "issuer", "jwks", "revocation", "tls")
-"""What the name of a field contains by which somebody is believed."""
+_KEYS: Final = ("certificate", "anchor", "key", "issuer", "jwks", "revocation", "tls", "client_id", "role")
+"""What the name of a field contains by which somebody is believed, or may do more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def _of(old: Configuration, new: Configuration, change: Change, waiting: Waiting
             else:
                 yield Risk("medium", f"{name} changes")
                 if any(word in name for word in _KEYS):
-                    yield Risk("high", f"{name}: others are believed, or by other keys")
+                    yield Risk("high", f"{name}: others are believed, by other keys, or may do more")
         yield from judge(before, after)
 
 

@@ -87,6 +87,8 @@ class Planned:
     number: int
     changes: list[Change]
     risks: list[Risk]
+    errors: int
+    """Of what `check` finds odd: parcels that will not go where the documents mean them to."""
 
 
 def _planned(directory: Path, as_json: bool) -> Planned:
@@ -99,14 +101,18 @@ def _planned(directory: Path, as_json: bool) -> Planned:
         if error.field:
             raise
     changes = config.plan(config.EMPTY, wanted)  # there is no ledger yet
-    return Planned(0, changes, assess(config.EMPTY, wanted, changes, Waiting()))
+    return Planned(0, changes, assess(config.EMPTY, wanted, changes, Waiting()), _errors(wanted))
+
+
+def _errors(wanted: Configuration) -> int:
+    return sum(one.severity == "error" for one in lint(wanted, SystemClock().now()))
 
 
 def plan_over(connection: Connection, old: Configuration, wanted: Configuration) -> Planned:
     """What a configuration would change over another, with the deliveries that wait now."""
     waiting = Waiting(WaitingGroup(*row) for row in deliveries.open_by_cause(connection))
     changes = config.plan(old, wanted)
-    return Planned(old.number, changes, assess(old, wanted, changes, waiting))
+    return Planned(old.number, changes, assess(old, wanted, changes, waiting), _errors(wanted))
 
 
 def show_plan(planned: Planned) -> None:
@@ -122,6 +128,8 @@ def show_plan(planned: Planned) -> None:
     counts = Counter(risk.level for risk in planned.risks)
     listed = ", ".join(f"{counts[level]} {level}" for level in reversed(LEVELS) if counts[level])
     say(f"risk of the whole: {total(planned.risks)} ({listed})")
+    if planned.errors:
+        say(f"it can be applied, and `stafet check` finds {_many(planned.errors, 'error')}: look at them first")
 
 
 def _listed(planned: Planned) -> list[dict[str, object]]:

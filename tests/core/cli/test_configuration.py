@@ -129,6 +129,7 @@ def test_what_is_odd_is_said_with_its_place_and_code(call: Call, home: Path):
     assert (said["ok"], [f["code"] for f in said["findings"]]) == (False, ["half-route", "unagreed-system"])
     assert said["findings"][0]["file"] == "odd.yaml:10"
     assert "residual mailbox" in call("explain", "half-route").out
+    assert "`stafet check` finds 1 error: look at them first" in call("plan").out
 
 
 def test_warnings_alone_are_no_failure_unless_asked(call: Call, home: Path):
