@@ -11,7 +11,19 @@ from typing import Annotated, Any
 import typer
 
 from core import log
-from core.cli import certificates, configuration, journey, keeping, keys, parcels, sealing, talk
+from core.cli import (
+    approving,
+    certificates,
+    configuration,
+    journey,
+    keeping,
+    keys,
+    parcels,
+    publishing,
+    replaying,
+    sealing,
+    talk,
+)
 from core.cli.output import ERR
 from core.errors import Fatal, StafetError
 from core.node import Node
@@ -24,7 +36,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Moves messages and files between systems, and never drops one.",
 )
-for module in (configuration, parcels, journey, keeping, certificates, sealing):
+_MODULES = (
+    configuration,
+    approving,
+    publishing,
+    replaying,
+    parcels,
+    journey,
+    keeping,
+    certificates,
+    sealing,
+)
+for module in _MODULES:
     module.add_to(app)
 app.add_typer(keys.app, name="keys")
 
