@@ -23,6 +23,7 @@ from gateways.rest import checks
 from gateways.rest.access import Access
 from gateways.rest.endpoint import Answer, Ask, Endpoint, Reply
 from gateways.rest.gate import Gate
+from gateways.rest.inventory import inventory
 from gateways.rest.issuers import KeySets
 from gateways.rest.notifications import Notifications
 from gateways.rest.openapi import document
@@ -68,7 +69,7 @@ class RestGateway:
         cls, configuration: Configuration, settings: Listen, identity: Callable[[str], Identity]
     ) -> Iterable[Watched]:
         """What ends some day."""
-        return ()
+        return inventory(configuration, settings, identity)
 
     def configure(self, configuration: Configuration) -> None:
         """Who is known from now on."""
