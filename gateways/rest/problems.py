@@ -251,7 +251,9 @@ def problem_of(error: BaseException) -> Problem:
         case ProblemError():
             return error.problem
         case Overloaded():
-            return Problem(_BY_CODE.get(error.code, OVERLOADED), str(error), retry_after=error.retry_after)
+            # Whose queue is full may be no business of the sender's; of its own quota it is told everything.
+            kind = _BY_CODE.get(error.code, OVERLOADED)
+            return Problem(kind, str(error) if kind is QUOTA else "", retry_after=error.retry_after)
         case Refused():
             return Problem(_BY_CODE.get(error.code, REFUSED), _without_names(str(error)), _flaws(error))
         case DescriptionError():
