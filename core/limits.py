@@ -221,3 +221,13 @@ SEAL_DEPTH: Final = 16
 SEAL_SIZE: Final = 2**36 - 32
 #: Bits of an RSA key that is sealed for: shorter ones can be broken within the life of what is sealed.
 SEAL_RSA_BITS: Final = 2048
+
+#: Seconds' worth of a quota's rate that may come at once, unless the quota says how many: a system that wakes up has a backlog.
+QUOTA_BURST: Final = 10
+#: How long after a parcel was begun it may still be committed for the sums of a day to find it at the next count; one that took
+#: longer is found by the next whole count.
+QUOTA_LAG: Final = 10 * MINUTE
+#: How often a day's sums are counted as a whole; in between only what is new.
+QUOTA_WHOLE: Final = HOUR
+#: Senders in one question about a day's sums.
+QUOTA_SENDERS: Final = 500

@@ -37,6 +37,7 @@ KINDS: Final = (
     ("service-agreement", "core.agreement", "ServiceAgreement"),
     ("subscription", "core.subscription", "Subscription"),
     ("function", "core.system", "Function"),
+    ("quota", "core.quota", "Quota"),
     ("as4.party", "gateways.as4.settings", "Party"),
     ("as4.partner", "gateways.as4.settings", "Partner"),
     ("rest.issuer", "gateways.rest.settings", "Issuer"),

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from core import errors
-from core.errors import ConfigError, DescriptionError, Overloaded, Refused, SealError, StafetError
+from core.errors import ConfigError, DescriptionError, Overloaded, OverQuota, Refused, SealError, StafetError
 
 CLASSES = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, StafetError)]
 
@@ -66,3 +66,10 @@ def test_overloaded_says_when_to_come_back():
     """Five seconds unless said otherwise, in microseconds."""
     assert Overloaded("busy").retry_after == 5_000_000
     assert Overloaded("full", 60_000_000).retry_after == 60_000_000
+
+
+def test_a_quota_that_is_used_up_is_named_with_its_limit():
+    """It is an overload to whoever knows no more, and says which quota, which of its limits, and when to come back."""
+    error = OverQuota("post", "rate", "5 parcels a second", 2_000_000)
+    assert str(error) == "quota post: rate: 5 parcels a second"
+    assert (error.quota, error.which, error.retry_after, error.code) == ("post", "rate", 2_000_000, "quota")
