@@ -192,6 +192,11 @@ class Quotas:
             meters[quota.id, subject] = known
         return known
 
+    @property
+    def in_force(self) -> bool:
+        """Whether anybody is limited at all."""
+        return bool(self._meters)
+
     # -- charging
 
     def charge(self, loads: Sequence[Load], now: Micros) -> None:

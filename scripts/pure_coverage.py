@@ -28,7 +28,7 @@ PURE: Final = {
              "risk", "route", "schedule", "schema", "shadow", "subscription", "system", "whatif", "written"),
     "core/seal": ("algorithms", "ber", "header", "opening", "recipients", "sealing", "structures"),
     "gateways/as4": ("checks", "demands", "evidence", "hosts", "inventory", "mapping", "partners", "questions", "settings"),
-    "gateways/rest": ("access", "checks", "inventory", "problems", "settings", "tokens"),
+    "gateways/rest": ("access", "checks", "inventory", "problems", "ratelimit", "settings", "tokens"),
     "gateways/as4/moving": ("domibus", "importing", "links", "shape", "terms", "truststore"),
     "gateways/as4/sheets": ("domibus", "holodeck", "java", "sheet"),
 }  # fmt: skip

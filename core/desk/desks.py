@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from core.desk.mailbox import Mailbox
 from core.mailroom import Mailroom
+from core.quota import Quotas
 from core.runtime import Runtime
 
 
@@ -11,4 +12,10 @@ class Desks:
     """Made once a node."""
 
     def __init__(self, runtime: Runtime, mail: Mailroom) -> None:
+        self._runtime = runtime
         self.mailbox = Mailbox(runtime, mail)
+
+    @property
+    def quotas(self) -> Quotas:
+        """What systems and authorities may use, under the configuration in force."""
+        return self._runtime.quotas

@@ -52,7 +52,7 @@ class RestGateway:
         self._started = asyncio.Event()
         gate = Gate(kernel, lambda: self._configuration)
         self.endpoints = [*served(gate), self._openapi_endpoint()]
-        self._server = Server(self.endpoints, settings, kernel.clock)
+        self._server = Server(self.endpoints, settings, kernel.clock, lambda: kernel.desks.quotas)
 
     @classmethod
     def check(cls, configuration: Configuration) -> Iterable[Problem]:

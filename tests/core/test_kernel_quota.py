@@ -29,7 +29,6 @@ def left(site: Site) -> dict[str, int]:
     return {one.which: one.left for one in site.runtime.quotas.allowances(SENDER, site.clock.now())}
 
 
-@pytest.mark.requirement("R102")
 async def test_who_is_over_its_quota_is_told_when_to_come_back(site: Site):
     """Nothing is stored, the octets are gone, and the refusal names quota, limit and wait."""
     limit(site, system=SENDER, rate=1, burst=2)

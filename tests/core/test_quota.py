@@ -103,6 +103,7 @@ def test_without_quotas_nothing_is_limited():
         assert under.allowances(POST, NOW) == []
         assert under.ask(NOW) is None
         send(under, "nobody-knows")
+    assert (quotas().in_force, quotas({"each": "system", "rate": 1}).in_force) == (False, True)
 
 
 def test_a_system_that_uses_up_its_own_takes_nothing_from_others():

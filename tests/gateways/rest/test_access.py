@@ -297,7 +297,6 @@ def test_each_role_opens_its_own_door():
     assert doors("administrator") == (False, True, True, True, True)
 
 
-@pytest.mark.requirement("R107")
 @pytest.mark.parametrize("role", [role.value for role in Role if role is not Role.ADMINISTRATOR])
 def test_no_role_reaches_into_another_authority(role: str):
     """Of Egedal, nothing may be done or seen by whoever is of Birkelund, or of no authority at all."""
@@ -308,7 +307,6 @@ def test_no_role_reaches_into_another_authority(role: str):
         assert not (c.may_decide("") or c.may_see("") or c.may_audit(""))
 
 
-@pytest.mark.requirement("R107")
 def test_a_query_has_the_scope_of_its_caller():
     """A system sees itself, an operator its authority's systems, an administrator all; the others no parcel."""
     version = configuration()
@@ -323,7 +321,6 @@ def test_a_query_has_the_scope_of_its_caller():
     assert caller("operator", authority="").scope(version) == frozenset()
 
 
-@pytest.mark.requirement("R107")
 def test_what_is_anothers_looks_like_what_is_not_there():
     """Another authority's system and none at all give the same octets; within the own authority the missing role is named."""
     version = configuration()

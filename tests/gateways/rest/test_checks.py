@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import pytest
-
 from conformance.pki import Authority
 from gateways.rest.checks import check
 from tests.core.certificates import AT
@@ -28,7 +26,6 @@ def test_documents_that_fit_are_let_through():
     assert found(POST, PORTAL, HUB, named) == []
 
 
-@pytest.mark.requirement("R102")
 def test_one_certificate_is_one_caller():
     """The same certificate under two systems, or a system and a client, is refused, in whatever file it lies."""
     same = certificate_of("post").certificate_pem()

@@ -161,7 +161,6 @@ def test_what_nobody_documents_says_nothing():
         assert problem_of(error).detail == ""
 
 
-@pytest.mark.requirement("R107")
 def test_what_else_is_known_here_is_not_told_over_the_network():
     """The kernel lists integrations for its operators; a caller only hears of the one it named."""
     integration = {"kind": "integration", "id": "egedal-secret", "types": ["letter"]}

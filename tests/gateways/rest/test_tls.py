@@ -91,7 +91,6 @@ def client(authority: Authority, name: str = "post", **changes: Any) -> Identity
     return authority.issue(name, "tls-client", kind="p256", **changes)
 
 
-@pytest.mark.requirement("R102")
 async def test_a_pinned_certificate_is_taken_whoever_issued_it(
     tmp_path: Path, key: Path, ca: Authority, stranger: Authority
 ):
