@@ -190,6 +190,8 @@ TOKEN_LEEWAY: Final = 60 * SECOND
 TOKEN_LIFE: Final = HOUR
 #: Roles of a token that are read; more are an attack or an error.
 TOKEN_ROLES: Final = 256
+#: Tokens whose check is remembered while they hold: one for each caller of a large node, and checking costs more than all else.
+TOKENS: Final = 4096
 #: Octets of an issuer's keys: some dozen of the largest kind.
 KEY_SET_SIZE: Final = 256 * 1024
 #: Keys of an issuer; two or three are usual while one replaces another.

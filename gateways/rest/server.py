@@ -20,7 +20,7 @@ from typing import Any, Final
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
-from core import log
+from core import limits, log
 from core.clock import Clock
 from core.parcel import new_id
 from core.quota import Quotas
@@ -91,6 +91,9 @@ class Server:
             problem = problem_of(error)
             response = self._problem(request, problem)
             response.headers.update(self._left(caller))
+            if isinstance(error, Unauthenticated):
+                instance = response.headers["X-Request-Id"]
+                _log.warning("not let in", request=instance, path=one.path, peer=request.remote, cause=problem.detail)
             if problem.type is problems.INTERNAL:
                 instance = response.headers["X-Request-Id"]
                 _log.error("a request met an error nobody documents", request=instance, path=one.path, exc_info=error)
@@ -212,7 +215,12 @@ class Server:
     async def start(self, tls: ssl.SSLContext | None) -> None:
         """Bind and begin to serve. Raises `OSError` when the address is taken."""
         self._runner = web.AppRunner(
-            self._app, access_log=None, keepalive_timeout=self._settings.idle_timeout, handle_signals=False
+            self._app,
+            access_log=None,
+            keepalive_timeout=self._settings.idle_timeout,
+            handle_signals=False,
+            max_line_size=limits.HTTP_LINE,
+            max_field_size=limits.HTTP_LINE,
         )
         await self._runner.setup()
         self._site = web.TCPSite(self._runner, self._settings.host, self._settings.port, ssl_context=tls, backlog=1024)

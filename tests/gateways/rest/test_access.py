@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from core.clock import DAY, Micros
+from core import limits
+from core.clock import DAY, SECOND, FrozenClock, Micros
 from core.errors import Overloaded
 from gateways.rest.access import Access, Caller, demand_role, demand_system, pins
 from gateways.rest.issuers import KeySets
 from gateways.rest.problems import ProblemError, Unauthenticated
 from gateways.rest.settings import Role
+from gateways.rest.tokens import verify
 from tests.core.certificates import AT, NOW
-from tests.gateways.rest.callers import access, bearer, certificate_of, claims, configuration, der
-from tests.gateways.rest.issuer import sign
+from tests.gateways.rest.callers import access, bearer, certificate_of, claims, configuration, der, no_alarm
+from tests.gateways.rest.issuer import key_set, sign
 
 POST = {
     "kind": "rest.client",
@@ -198,7 +201,14 @@ async def test_a_stolen_token_is_worth_nothing():
 async def test_a_bad_token_is_not_forgiven_for_a_good_certificate():
     """Who shows both is judged by the token."""
     who, post = access(POST), der(certificate_of("post"))
-    for header in ("Bearer", "Bearer junk", "Basic YTpi", "", bearer(iss="https://login.egedal.example")):
+    for header in (
+        "Bearer",
+        "Bearer junk",
+        "Bearer \udcff\u00e5",
+        "Basic YTpi",
+        "",
+        bearer(iss="https://login.egedal.example"),
+    ):
         error = await refused(who, post, header)
         assert 'error="invalid_token"' in error.problem.headers["WWW-Authenticate"]
 
@@ -206,6 +216,43 @@ async def test_a_bad_token_is_not_forgiven_for_a_good_certificate():
 async def test_an_algorithm_that_is_not_taken_asks_nobody_for_keys():
     """The document's list is looked at before the issuer is."""
     assert "alg: is not among" in str(await refused(access(POST), None, "Bearer " + sign(claims(), "es-384")))
+
+
+async def test_a_token_is_checked_once_while_it_holds(monkeypatch: pytest.MonkeyPatch):
+    """What was found good is believed again: over its own connection, until it ends, under the same keys."""
+    checked: list[str] = []
+
+    def counting(text: str, *rest: Any) -> Any:
+        checked.append(text)
+        return verify(text, *rest)
+
+    monkeypatch.setattr("gateways.rest.access.verify", counting)
+    version = configuration(POST)
+    keys = KeySets(FrozenClock(NOW), no_alarm)
+    keys.configure(version)
+    who, post, header = Access(version, keys), der(certificate_of("post")), bearer()
+    for _ in range(3):
+        assert (await who.identify(post, header, NOW)).name == "birkelund-post"
+    assert len(checked) == 1
+    assert "another certificate" in str(await refused(who, der(certificate_of("egedal")), header))
+    assert len(checked) == 1
+    for at in (NOW + 350 * SECOND, NOW - 71 * SECOND):
+        await refused(who, post, header, at=at)
+    keys.configure(configuration(POST, files={"login.json": key_set("es-2")}))
+    assert "kid: the issuer has no such key" in str(await refused(who, post, header))
+    keys.configure(version)
+    assert (await who.identify(post, header, NOW)).name == "birkelund-post"
+
+
+async def test_only_so_many_checks_are_remembered(monkeypatch: pytest.MonkeyPatch):
+    """The one used longest ago goes first."""
+    monkeypatch.setattr(limits, "TOKENS", 2)
+    who, post = access(POST), der(certificate_of("post"))
+    first, others = bearer(), [bearer(jti=str(number)) for number in range(2)]
+    for header in (first, others[0], first, others[1]):
+        await who.identify(post, header, NOW)
+    kept = [hashlib.sha256(header.removeprefix("Bearer ").encode()).digest() for header in (first, others[1])]
+    assert list(who._checks) == kept
 
 
 async def test_a_genuine_token_of_an_unknown_program_is_nobody():

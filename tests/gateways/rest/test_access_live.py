@@ -107,10 +107,11 @@ async def test_who_is_known_by_nothing_is_told_how_to_be_known(tmp_path: Path):
         headers = [("Authorization", "Bearer a"), ("Authorization", "Bearer b")]
         status, said = await here.system("birkelund-care").ask("POST", "/v1/notifications", event(), headers=headers)
         assert (status, said["detail"]) == (401, "Authorization stands more than once")
-        status, said = await here.system("birkelund-care").ask(
-            "POST", "/v1/notifications", event(), headers={"Authorization": "Bearer junk"}
-        )
-        assert status == 401
+        for junk, cause in (("junk", "no signed JWT"), ("x" * 12_000, "no signed JWT"), ("x" * 13_000, "longer than")):
+            bad = {"Authorization": f"Bearer {junk}"}
+            status, said = await here.system("birkelund-care").ask("POST", "/v1/notifications", event(), headers=bad)
+            assert status == 401
+            assert cause in said["detail"]
 
 
 async def test_nothing_shows_what_another_authority_has(tmp_path: Path):

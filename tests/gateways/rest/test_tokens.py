@@ -54,6 +54,7 @@ def test_a_good_token_says_who_it_is(key: str):
     token = verify(sign(claims(authority="birkelund", roles=["operator", "cook"], sub="kim"), key), issuer(), KEYS, NOW)
     assert (token.client, token.subject, token.authority) == ("post-program", "kim", "birkelund")
     assert token.roles == {Role.OPERATOR}
+    assert (token.begin, token.end) == ((SECONDS - 70) * SECOND, (SECONDS + 350) * SECOND)
     check_bond(token, der(certificate_of("post")))
 
 
