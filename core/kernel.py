@@ -107,6 +107,7 @@ class NodeKernel:
         except OverQuota:
             known = [i.key is not None and await self.recall(i.key) is not None for i in items]
             if not any(known):
+                self._runtime.metrics.refused.labels(self._gateway, "quota").inc()
                 raise
             quotas.charge([load for load, one in zip(loads, known, strict=True) if not one], self.clock.now())
 

@@ -38,6 +38,7 @@ async def test_who_is_over_its_quota_is_told_when_to_come_back(site: Site):
     with pytest.raises(OverQuota, match="quota q: rate: 1 parcels a second") as caught:
         await site.accept(LARGE)
     assert caught.value.retry_after == SECOND
+    assert b'stafet_messages_refused_total{code="quota",gateway="paper"} 1.0' in site.runtime.metrics.text()
     await asyncio.to_thread(site.runtime.deletions.submit(lambda: None).result)
     assert (len(site.parcels()), site.objects()) == (2, kept)
     assert isinstance(site.clock, FrozenClock)
