@@ -81,6 +81,7 @@ def test_a_wait_is_said_in_whole_seconds(wait: int, said: str):
     """Rounded up, and never nothing: who comes back at once comes in vain."""
     headers = Problem(QUOTA, retry_after=wait).all_headers()
     assert headers["Retry-After"] == said
+    assert Problem(QUOTA, retry_after=wait).body()["retry_after"] == int(said)
     assert headers["Content-Type"] == "application/problem+json"
     assert headers["Cache-Control"] == "no-store"
     assert "Retry-After" not in Problem(QUOTA).all_headers()
