@@ -170,8 +170,8 @@ LOCAL_REQUEST: Final = 1024 * 1024
 
 #: Connections a gateway over HTTP keeps open at once: each costs some ten KiB, and a pull that waits holds one.
 HTTP_CONNECTIONS: Final = 2000
-#: Requests of one gateway over HTTP that are worked on at once; a pull that waits is not counted.
-HTTP_REQUESTS: Final = 256
+#: Requests of one gateway over HTTP that are under way at once, pulls that wait included: half of the connections may wait.
+HTTP_REQUESTS: Final = 1000
 #: Octets of a request's body that is read as a whole: a notification, its description and their quoting in JSON.
 HTTP_BODY: Final = 2 * 1024**2
 #: Octets of one line or header of a request: a token is the longest there is.

@@ -138,6 +138,6 @@ def served(gate: Gate) -> Sequence[Endpoint]:
 
 _CODES: Final = {
     "issuer-keys": "an issuer of tokens cannot be asked for its keys; those we have count for some hours more, and then its"
-    " tokens let nobody in. What to do: see that this node reaches its jwks_uri, and that jwks_anchors has its server's authority",
+    " tokens let nobody in. What to do: see that this node reaches its jwks_uri, and that jwks_anchors has the right authority",
     "pull-only": "the REST gateway pushes nothing: its receivers come for what they get. Leave `gateway` out of the route.",
 }

@@ -77,6 +77,11 @@ class Server:
         if self._stopping or self._running >= self._settings.max_requests:
             words = "this node is stopping" if self._stopping else "too many requests are being worked on"
             return self._problem(request, Problem(problems.OVERLOADED, words, retry_after=_STOPPING))
+        if self._connections() > self._settings.max_connections:
+            words = "this node has more connections than it may have"
+            later = self._problem(request, Problem(problems.OVERLOADED, words, retry_after=_STOPPING))
+            later.force_close()
+            return later
         self._running += 1
         self._idle.clear()
         caller = _ANYBODY
@@ -102,6 +107,10 @@ class Server:
             self._running -= 1
             if not self._running:
                 self._idle.set()
+
+    def _connections(self) -> int:
+        server = self._runner.server if self._runner is not None else None
+        return len(server.connections) if server is not None else 0
 
     def _left(self, caller: Caller) -> dict[str, str]:
         """Header fields with what is left of the caller's quotas."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -158,3 +159,24 @@ async def test_quotas_hold_over_http(tmp_path: Path):
         assert headers["RateLimit"].startswith('"care-rate";r=0;')
         _, _, headers = await journal.full("POST", "/v1/subscriptions/journal-stays/pull", {})
         assert "RateLimit" not in headers
+
+
+async def test_a_connection_too_many_is_asked_to_come_back(tmp_path: Path):
+    """It is answered and closed; when there are no more than there may be, all goes on."""
+    town = Town(tmp_path, SYSTEMS)
+    town.settings_beside = {"gateways": {"rest": {"port": town.port, "certificate": "rest", "max_connections": 1}}}
+    town.make(documents())
+    async with running(town.home, catalogue=CATALOGUE) as (node,), aiohttp.ClientSession() as first:
+        care = Place(town, node, first).system("birkelund-care")
+        assert (await care.ask("POST", "/v1/notifications", event("e-1")))[0] == 201
+        async with aiohttp.ClientSession() as second:
+            more = Place(town, node, second).system("birkelund-care")
+            status, said, headers = await more.full("POST", "/v1/notifications", event("e-2"))
+            assert (status, said["type"]) == (503, "urn:stafet:problem:overloaded")
+            assert (headers["Retry-After"], headers["Connection"]) == ("5", "close")
+        for _ in range(100):
+            if (await care.ask("POST", "/v1/notifications", event("e-3")))[0] in (200, 201):
+                break
+            await asyncio.sleep(0.05)
+        else:
+            raise AssertionError("the first connection was cut off for good")
