@@ -101,9 +101,13 @@ class Place:
 
 @asynccontextmanager
 async def place(
-    root: Path, given: Iterable[Mapping[str, Any]] | None = None, database: str = "", **settings: Any
+    root: Path,
+    given: Iterable[Mapping[str, Any]] | None = None,
+    database: str = "",
+    rest: Mapping[str, Any] | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Place]:
-    """A town that serves until the block ends."""
+    """A town that serves until the block ends. ``rest`` is what ``node.yaml`` says of the gateway beside its port."""
     town = Town(root, SYSTEMS, database=database, settings_beside=settings).make(
         documents() if given is None else given
     )
