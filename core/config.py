@@ -25,11 +25,14 @@ from pydantic import BaseModel, ValidationError
 from core import limits
 from core.agreement import ServiceAgreement
 from core.clock import Micros, from_datetime
+from core.content import Contents
 from core.description import Description
 from core.documents import Read, read_directory
+from core.enrichment import Enrichments, Table
 from core.errors import ConfigError, DescriptionError
 from core.integration import Integration
-from core.route import Route, Routes
+from core.lists import ValueList
+from core.route import Decision, Route, Routes, Target
 from core.subscription import Subscription, Subscriptions
 from core.system import RESIDUAL, Function, System
 from core.trust import fingerprint, subject
@@ -41,6 +44,8 @@ KERNEL_KINDS: Final[dict[str, type[BaseModel]]] = {
     "service-agreement": ServiceAgreement,
     "subscription": Subscription,
     "function": Function,
+    "table": Table,
+    "value-list": ValueList,
 }
 
 
@@ -76,6 +81,16 @@ class Configuration:
     def subscriptions(self) -> Subscriptions:
         """The subscriptions, indexed."""
         return Subscriptions(list(self.all("subscription").values()))
+
+    @cached_property
+    def contents(self) -> Contents:
+        """What each integration demands of payloads."""
+        return Contents(self.all("integration"), self.files)
+
+    @cached_property
+    def enrichments(self) -> Enrichments:
+        """What is added to descriptions before they are routed."""
+        return Enrichments(self.all("integration"), self.all("table"))
 
     @cached_property
     def _agreements(self) -> dict[tuple[str, str], list[ServiceAgreement]]:
@@ -174,7 +189,14 @@ def check_kernel(configuration: Configuration) -> Iterable[Problem]:
         for index, target in enumerate(route.to):
             if target.system not in systems and target.system != RESIDUAL:
                 yield _unknown("route", route.id, f"to.{index}.system", target.system, systems)
-    for integration in integrations.values():
+    for item in configuration.all("value-list").values():
+        if item.owner not in systems:
+            yield _unknown("value-list", item.id, "owner", item.owner, systems)
+    for mistake in configuration.contents.mistakes():
+        yield Problem("integration", mistake.integration, mistake.field, mistake.cause, mistake.remedy)
+    wrong = [Problem("integration", *mistake) for mistake in configuration.enrichments.mistakes()]
+    yield from wrong
+    for integration in () if wrong else integrations.values():
         yield from _run_tests(configuration, integration)
 
 
@@ -198,7 +220,10 @@ def _run_tests(configuration: Configuration, integration: Integration) -> Iterab
         except DescriptionError as error:
             yield Problem("integration", integration.id, f"{where}.description.{error.field}", error.cause)
             continue
-        decision = configuration.routes.choose(description, integration.id)
+        enriched = configuration.enrichments.run(description, integration.id)
+        decision = configuration.routes.choose(enriched.description, integration.id)
+        if enriched.residual:
+            decision = Decision("", (Target(system=RESIDUAL),), enriched.residual)
         got = sorted(t.system for t in decision.targets)
         if got != sorted(test.expect):
             why = f"route {decision.route}" if decision.route else decision.cause

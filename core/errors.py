@@ -11,6 +11,7 @@
     │   ├── Conflict              one key, other content
     │   ├── TooLarge              a limit of core.limits or of the integration
     │   ├── NotAllowed            no service agreement, unknown sender
+    │   ├── Invalid               the payload is not what its integration says
     │   └── Overloaded            queue or disk watermark; try later
     ├── PayloadError          stored bytes are not what was stored        (exit code 4)
     ├── StaleLease            somebody else has the delivery by now       (never shown to users)
@@ -24,6 +25,9 @@ remedy. No message holds payload bytes, keys or personal data.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 
 class StafetError(Exception):
@@ -82,6 +86,27 @@ class NotAllowed(Refused):
     """No agreement allows this, or the sender is unknown."""
 
     code = "not-allowed"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong in a payload: ``field`` is the place, ``cause`` the rule. Neither holds a value of the payload."""
+
+    field: str
+    cause: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.cause}"
+
+
+class Invalid(Refused):
+    """The payload is not what its integration says it is; ``findings`` are the first things that are wrong."""
+
+    code = "invalid"
+
+    def __init__(self, integration: str, findings: Sequence[Finding]) -> None:
+        self.findings = tuple(findings)
+        super().__init__(f"payload: not what {integration} moves: {'; '.join(map(str, findings))}")
 
 
 class Overloaded(Refused):
