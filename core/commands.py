@@ -35,8 +35,8 @@ def _accept(connection: Connection, batch: Sequence[Accept]) -> Sequence[Accepta
     judged = parcels.accept_many(connection, batch)
     raised: list[Alarm] = []
     for accept, acceptance in zip(batch, judged, strict=True):
-        if acceptance.judgement is Judgement.NEW and accept.alarm is not None:
-            raised.append(accept.alarm)
+        if acceptance.judgement is Judgement.NEW:
+            raised += [alarm for alarm in (accept.alarm, accept.trouble) if alarm is not None]
         elif acceptance.judgement is Judgement.CONFLICT and accept.item.key is not None:
             raised.append(_conflict(accept.item.key, accept.item.parcel.accepted_at, acceptance.parcel_id))
     if raised:
@@ -52,7 +52,7 @@ def _conflict(key: Key, at: Micros, parcel_id: str) -> Alarm:
 def _accepted(accept: Accept, acceptance: Acceptance) -> Sequence[Entry]:
     parcel = accept.item.parcel
     if acceptance.judgement is Judgement.NEW:
-        return (Entry(parcel.id, parcel.accepted_at, "accepted", accept.facts),)
+        return (Entry(parcel.id, parcel.accepted_at, "accepted", accept.facts), *accept.entries)
     facts = {"gateway": accept.gateway, **accept.item.note}
     event = "repeated" if acceptance.judgement is Judgement.KNOWN else "conflict"
     return (Entry(acceptance.parcel_id, parcel.accepted_at, event, facts),)

@@ -93,6 +93,18 @@ class Configuration:
         return Enrichments(self.all("integration"), self.all("table"))
 
     @cached_property
+    def _lists_asked(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for one in self.all("subscription").values():
+            if one.subjects_in is not None:
+                found.setdefault(one.integration, []).append(one.subjects_in)
+        return found
+
+    def lists_asked(self, integration: str) -> Sequence[str]:
+        """The value lists that subscriptions of an integration ask of."""
+        return self._lists_asked.get(integration, ())
+
+    @cached_property
     def _agreements(self) -> dict[tuple[str, str], list[ServiceAgreement]]:
         found: dict[tuple[str, str], list[ServiceAgreement]] = {}
         for item in self.all("service-agreement").values():

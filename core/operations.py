@@ -65,6 +65,7 @@ class Operations:
             "backup": self.backup,
             "rewrap": self.rewrap,
             "clear": self.clear,
+            "values": self.values,
         }
 
     async def status(self, _args: Mapping[str, Any], _progress: Progress) -> Any:
@@ -286,6 +287,17 @@ class Operations:
         await self._runtime.do(commands.CALL, commands.Call(alarms.clear, arguments))
         return {"cleared": len(args["alarms"])}
 
+    async def values(self, args: Mapping[str, Any], _progress: Progress) -> Any:
+        """Change the value list ``list``: ``add``, ``remove`` or ``replace`` name a file of one value a line; say its length."""
+        desk, list_id = self._kernel.desks.values, args["list"]
+        loop = asyncio.get_running_loop()
+        for word, change in (("add", desk.add), ("remove", desk.remove), ("replace", desk.replace)):
+            if args.get(word):
+                values = await loop.run_in_executor(self._runtime.bulk, _values_in, Path(args[word]))
+                done = await change(list_id, values)
+                return {"list": list_id, "added": done.added, "removed": done.removed, "count": done.count}
+        return {"list": list_id, "added": 0, "removed": 0, "count": await desk.count(list_id)}
+
     # -- keeping
 
     async def backup(self, args: Mapping[str, Any], progress: Progress) -> Any:
@@ -326,6 +338,19 @@ def _opened(path: Path) -> BinaryIO:
         return path.open("rb")
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
+
+
+def _values_in(path: Path) -> list[str]:
+    """The lines of a file that are not blank. Raises `UsageError`."""
+    most = limits.LIST_VALUES * (limits.LIST_VALUE + 2)
+    with _opened(path) as file:
+        octets = file.read(most + 1)
+    if len(octets) > most:
+        raise UsageError(f"{path}: larger than {most} octets")
+    try:
+        return [line for line in octets.decode("utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: is not UTF-8 at octet {error.start}") from None
 
 
 def _size(path: Path) -> int:

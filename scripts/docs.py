@@ -33,6 +33,8 @@ KINDS: Final = (
     ("system", "core.system", "System"),
     ("integration", "core.integration", "Integration"),
     ("route", "core.route", "Route"),
+    ("table", "core.enrichment", "Table"),
+    ("value-list", "core.lists", "ValueList"),
     ("service-agreement", "core.agreement", "ServiceAgreement"),
     ("as4.party", "gateways.as4.settings", "Party"),
     ("as4.partner", "gateways.as4.settings", "Partner"),

@@ -23,7 +23,8 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 WITH_EFFECTS: Final = frozenset({"client", "server", "entropy"})
 """What speaks to the network or asks the system for randomness in `accesspoint`, where everything else is pure."""
 PURE: Final = {
-    "core": ("agreement", "condition", "deciding", "delivery", "description", "errors", "explain", "integration", "limits",
+    "core": ("agreement", "condition", "content", "content_json", "content_xml", "deciding", "delivery", "description",
+             "enrichment", "errors", "explain", "integration", "limits", "lists",
              "matching", "pace", "parcel", "radar", "recent",
              "receipt", "revocation", "route", "schedule", "subscription", "system"),
     "gateways/as4": ("checks", "demands", "evidence", "hosts", "inventory", "mapping", "partners", "questions", "settings"),

@@ -147,6 +147,11 @@ def _routing(connection: Connection, found: Journey, catalogue: Catalogue) -> li
     if accepted.facts.get("cause"):
         sentences.append(f"residual mailbox: {accepted.facts['cause']}")
         sentences.append(words.CODES["residual"])
+    sentences += [
+        f"{words.event(line.event, line.facts)}: {words.detail(line.event, line.facts)}"
+        for line in found.lines
+        if line.event in ("enriched", "not-enriched")
+    ]
     configuration = talk.stored(connection, catalogue, int(accepted.facts.get("version", 0)))
     for verdict in configuration.routes.explain(parcel.description, parcel.integration):
         sentences.append(f"route {verdict.route}: {'matched' if verdict.matched else 'did not match'}: {verdict.why}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from core.desk.mailbox import Mailbox
+from core.desk.values import Values
 from core.mailroom import Mailroom
 from core.runtime import Runtime
 
@@ -12,3 +13,4 @@ class Desks:
 
     def __init__(self, runtime: Runtime, mail: Mailroom) -> None:
         self.mailbox = Mailbox(runtime, mail)
+        self.values = Values(runtime)

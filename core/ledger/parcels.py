@@ -18,6 +18,7 @@ from core.ledger.alarms import Alarm
 from core.ledger.deliveries import add_deliveries
 from core.ledger.driver import Insert
 from core.ledger.tables import further_answer, idempotency, inline_payload, parcel, payload
+from core.ledger.trace import Entry
 from core.parcel import Acceptance, Item, Judgement, Key, Parcel, Payload
 
 
@@ -35,6 +36,10 @@ class Accept:
     """Raised in the same transaction, when it is new."""
     owner: str = ""
     """Who has claimed the deliveries already: they are born under its lease."""
+    entries: tuple[Entry, ...] = ()
+    """What else the trace says of it, when it is new."""
+    trouble: Alarm | None = None
+    """Raised beside the other alarm: what went wrong though it could be accepted."""
 
 
 _PARCEL: Final = Insert(
