@@ -77,8 +77,19 @@ class Admission:
         facts = await self._judged(checker, configuration, parcel) if checker is not None else {}
         if not steps:
             return Admitted(item, facts)
-        sealed = configuration.all("integration")[parcel.integration].degree == "encrypted"
+        sealed = "encrypted" in (parcel.description.degree, configuration.all("integration")[parcel.integration].degree)
         return self._admitted(item, facts, await self._enriched(configuration, steps, parcel, sealed=sealed))
+
+    async def again(self, configuration: Configuration, parcel: Parcel) -> Admitted:
+        """A parcel that is to be decided about once more: what steps add by now is added, what was there stays."""
+        await self._remembered(configuration, parcel.integration)
+        try:
+            steps = configuration.enrichments.of(parcel.integration)
+        except ConfigError as error:
+            return Admitted(Item(parcel), residual=f"enrichment cannot be used by this node: {error}")
+        sealed = parcel.description.degree == "encrypted"
+        state = await self._enriched(configuration, steps, parcel, sealed=sealed)
+        return self._admitted(Item(parcel), {}, state)
 
     async def _remembered(self, configuration: Configuration, integration: str) -> None:
         """Load the value lists that subscriptions will ask of, so that deciding waits for nothing."""

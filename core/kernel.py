@@ -59,7 +59,7 @@ class NodeKernel:
         self._runtime, self._gateway, self._mail = runtime, gateway, mail
         self.clock = runtime.clock
         self.desks = Desks(runtime, mail)
-        self._admission = Admission(runtime)
+        self.admission = Admission(runtime)
         self._refusals: tuple[Micros, int] = (0, 0)
 
     def identity(self, name: str) -> Identity:
@@ -85,7 +85,7 @@ class NodeKernel:
         configuration = self._runtime.configuration
         prepared: list[Accept] = []
         try:
-            for admitted in [await self._admission.admit(configuration, item) for item in items]:
+            for admitted in [await self.admission.admit(configuration, item) for item in items]:
                 prepared.append(self._prepare(configuration, admitted))
         except BaseException:  # whichever item is refused, none is stored, and the room kept for others is free again
             self._give_back(prepared)

@@ -11,15 +11,17 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from core import backup, commands, config, limits
+from core.admission import Admitted
 from core.clock import Micros
 from core.commands import Redirect, Settlement, SettlementResult, Skip
 from core.config import Configuration
-from core.deciding import decide, deliveries_for
-from core.delivery import Event, State
+from core.deciding import decide, deliveries_for, fan_out, told
+from core.delivery import Delivery, Event, State
 from core.description import Description
 from core.errors import NotFound, PayloadError, StaleLease, UsageError
 from core.gateway import Lease
@@ -238,14 +240,33 @@ class Operations:
 
     async def _route_again(self, row: Any) -> Any:
         parcel, now = await self._runtime.read(parcels.load, row.parcel_id), self._runtime.clock.now()
-        decision = decide(self._runtime.configuration, parcel, now)
-        if not decision.route:
-            return {"delivery": row.id, "receiver": RESIDUAL, "state": "held", "cause": decision.cause}
-        made = deliveries_for(parcel, decision, self._runtime.configuration.number, now, self._runtime.pace)
-        if not await self._runtime.do(commands.REDIRECT, Redirect(row.id, made, now)):
+        admitted = await self._kernel.admission.again(self._runtime.configuration, parcel)
+        made, cause = self._made_again(admitted, now)
+        if not made:
+            return {"delivery": row.id, "receiver": RESIDUAL, "state": "held", "cause": cause}
+        described = admitted.item.parcel.description
+        changed = described if described != parcel.description else None
+        entries = tuple(replace(entry, at=now) for entry in admitted.entries)
+        if not await self._runtime.do(commands.REDIRECT, Redirect(row.id, made, now, changed, entries)):
             return {"delivery": row.id, "receiver": RESIDUAL, "state": "unknown"}  # somebody was quicker
+        self._runtime.remember(admitted.item.parcel)
         self._runtime.on_mail(boxes_of(made))
-        return {"delivery": row.id, "receiver": made[0].receiver, "state": "ready", "route": decision.route}
+        return {"delivery": row.id, "receiver": made[0].receiver, "state": "ready", "route": made[0].rule}
+
+    def _made_again(self, admitted: Admitted, now: Micros) -> tuple[tuple[Delivery, ...], str]:
+        """The deliveries that a parcel of the residual mailbox gets by now, or why it stays."""
+        configuration, parcel = self._runtime.configuration, admitted.item.parcel
+        if admitted.residual:
+            return (), admitted.residual
+        integration = configuration.all("integration").get(parcel.integration)
+        if integration is not None and integration.capability == "notification":
+            subjects = parcel.description.model_copy(update={"subjects": self._kernel.subjects(parcel)})
+            found = fan_out(configuration, replace(parcel, description=subjects), now, self._runtime.on_list)
+            return told(parcel, found.matched, configuration.number, now), "no subscription matches"
+        decision = decide(configuration, parcel, now)
+        if not decision.route:
+            return (), decision.cause
+        return deliveries_for(parcel, decision, configuration.number, now, self._runtime.pace), ""
 
     # -- configuration
 

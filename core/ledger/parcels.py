@@ -137,6 +137,12 @@ def claim_key(
     return Acceptance(Judgement.KNOWN if same else Judgement.CONFLICT, first.parcel_id, first.answer if same else b"")
 
 
+def describe_anew(connection: Connection, parcel_id: str, description: Description) -> None:
+    """A parcel's description with what a step of enrichment has added since it was accepted."""
+    text = description.model_dump_json(exclude={"subjects"})
+    connection.execute(update(parcel).where(parcel.c.id == parcel_id).values(description=text))
+
+
 def recall(connection: Connection, key: Key) -> Answered | None:
     """What was first answered under a key."""
     row = _known(connection, [key]).get((key.scope, key.value))
