@@ -26,8 +26,8 @@ from core.clock import HOUR, SECOND
 from core.config import Configuration
 from core.content import Checker, Content
 from core.deciding import check_allowed
-from core.enrichment import Additions, Context, Enriched, EnrichmentFailed, Ready, attempt, enriched_by
-from core.errors import ConfigError, Finding, Invalid
+from core.enrichment import Additions, Context, Enriched, Ready, attempt, enriched_by
+from core.errors import ConfigError, EnrichmentFailed, Finding, Invalid
 from core.ledger.alarms import Alarm
 from core.ledger.trace import Entry
 from core.parcel import Item, Parcel, Payload

@@ -55,6 +55,8 @@ _RULES: Final = {
     "SCHEMAV_CVC_COMPLEX_TYPE_3_2_1": "is not an attribute of this element",
     "SCHEMAV_CVC_COMPLEX_TYPE_2_1": "must be empty",
     "SCHEMAV_CVC_COMPLEX_TYPE_2_3": "holds text where only elements may stand",
+    "SCHEMAV_CVC_TYPE_3_1_1": "may have no attributes",
+    "SCHEMAV_CVC_TYPE_3_1_2": "may hold no elements",
     "SCHEMAV_CVC_ELT_1": "is no element that the schema begins with",
     "SCHEMAV_CVC_ELT_2": "is abstract in the schema; a substitute must stand here",
     "SCHEMAV_CVC_ELT_3_1": "may not be nil",
@@ -75,18 +77,30 @@ class _Files(etree.Resolver):
         return self.resolve_string(octets, context, base_url=system_url)
 
 
+class _Unread(Exception):
+    """Something that is not read on."""
+
+
 class _Silent:
-    """A target that keeps nothing; it is told of a document type, which ends it."""
+    """A target that keeps nothing but how deep it is. A document type ends it, and what lies too deep: a parser that is fed in
+    pieces has no guard of its own."""
+
+    def __init__(self) -> None:
+        self._depth = 0
 
     def doctype(self, name: str, public_id: str | None, system_url: str | None) -> None:
-        raise _Doctype
+        raise _Unread("declares a document type; that is not taken")
+
+    def start(self, tag: str, attributes: Mapping[str, str]) -> None:
+        self._depth += 1
+        if self._depth > limits.CONTENT_DEPTH:
+            raise _Unread(f"is nested more than {limits.CONTENT_DEPTH} levels deep")
+
+    def end(self, tag: str) -> None:
+        self._depth -= 1
 
     def close(self) -> None:
         """Nothing was kept."""
-
-
-class _Doctype(Exception):
-    """The payload declares a document type."""
 
 
 class _Enough(Exception):
@@ -97,6 +111,7 @@ class _Watching(_Silent):
     """Knows where the parser is, and takes what is wrong there from its log once it is told to ``look``."""
 
     def __init__(self, schema: XmlSchema) -> None:
+        super().__init__()
         self._schema = schema
         self.parser: Any = None
         self.look, self.line = False, 1
@@ -169,8 +184,8 @@ class XmlSchema:
             name = waiting.pop()
             known[_BASE + name] = files[name]
             for element in _parsed(name, files[name]).iter(etree.Element):
-                for attribute in ("name", "ref"):
-                    self._names.add(element.get(attribute, "").rpartition(":")[2])
+                named = (element.get(attribute) for attribute in ("name", "ref"))
+                self._names.update(name.rpartition(":")[2] for name in named if name)
                 location = element.get("schemaLocation")
                 if location is None or not str(element.tag).startswith(_XS):
                     continue
@@ -197,8 +212,8 @@ class XmlSchema:
             if number * limits.CHECKED_PIECE > limits.PLACES_SIZE:
                 return self._roughly(opened, number, log)
             return self._found(opened, number) or self._roughly(opened, number, log)
-        except _Doctype:
-            return [Finding("/", "declares a document type; that is not taken")]
+        except _Unread as error:
+            return [Finding("/", str(error))]
         except etree.XMLSyntaxError:
             return _malformed(opened)
 
@@ -245,15 +260,8 @@ class XmlSchema:
         """Whether another root element came than the contract wants."""
         if not self._root:
             return []
-        parser = etree.XMLPullParser(events=("start",), **_HARD)
-        for piece in _pieces(opened):
-            parser.feed(piece)
-            for event in parser.read_events():
-                element: Any = event[1]
-                if element.tag == self._root:
-                    return []
-                return [Finding(f"/{self.shown(str(element.tag))}", f"is not the root element {self._root}")]
-        raise AssertionError("a payload without a root element is not well-formed")
+        tag = str(_root(opened).tag)
+        return [] if tag == self._root else [Finding(f"/{self.shown(tag)}", f"is not the root element {self._root}")]
 
     def words(self, entry: Any) -> str:
         """A broken rule in words of the schema."""
@@ -287,19 +295,26 @@ class XmlSchema:
 def _malformed(opened: Opened) -> list[Finding]:
     """Why it is no XML: asked of a parser that knows no schema, because the schema's words come before the parser's."""
     target: Any = _Silent()
-    parser = etree.XMLParser(target=target, **_HARD)
+    parser, line, code = etree.XMLParser(target=target, **_HARD), 1, 0
     try:
         for piece in _pieces(opened):
             parser.feed(piece)
         parser.close()
     except etree.XMLSyntaxError as error:
-        return [
-            Finding(
-                f"line {error.lineno or 1}",
-                f"is not well-formed XML{_SYNTAX.get(getattr(error, 'code', None) or 0, '')}",
-            )
-        ]
-    return [Finding("/", "is not well-formed XML")]
+        line, code = error.lineno or 1, getattr(error, "code", 0)
+    return [Finding(f"line {line}", f"is not well-formed XML{_SYNTAX.get(code, '')}")]
+
+
+def _root(opened: Opened) -> Any:
+    """The root element of a payload that is well-formed."""
+    parser = etree.XMLPullParser(events=("start",), **_HARD)
+    events = (event for piece in _pieces(opened) for event in _fed(parser, piece))
+    return next(events)[1]
+
+
+def _fed(parser: etree.XMLPullParser, piece: bytes) -> Any:
+    parser.feed(piece)
+    return parser.read_events()
 
 
 def _parsed(name: str, octets: bytes) -> Any:

@@ -26,13 +26,9 @@ from pydantic import BaseModel, Field, StringConstraints, ValidationError, model
 from core import limits
 from core.content import Content
 from core.description import Classification, Description, Reference, Text
-from core.errors import ConfigError, DescriptionError, StafetError
+from core.errors import ConfigError, DescriptionError, EnrichmentFailed
 from core.integration import Enriching, Integration
 from core.system import Document, Name
-
-
-class EnrichmentFailed(StafetError):
-    """A step cannot say what to add. The words go to trace and alarm: they name a rule, and no value of a parcel."""
 
 
 @dataclass(frozen=True, slots=True)

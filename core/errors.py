@@ -14,6 +14,7 @@
     │   ├── Invalid               the payload is not what its integration says
     │   └── Overloaded            queue or disk watermark; try later
     ├── PayloadError          stored bytes are not what was stored        (exit code 4)
+    ├── EnrichmentFailed      a step of enrichment cannot say what to add (trace and alarm)
     ├── StaleLease            somebody else has the delivery by now       (never shown to users)
     ├── IllegalTransition     a bug: an event a state does not know       (exit code 70)
     └── Fatal                 the node must stop                          (exit code 5)
@@ -123,6 +124,10 @@ class PayloadError(StafetError):
     """Stored octets do not have the digest they were stored under, or cannot be opened."""
 
     exit_code = 4
+
+
+class EnrichmentFailed(StafetError):
+    """A step cannot say what to add. The words go to trace and alarm: they name a rule, and no value of a parcel."""
 
 
 class StaleLease(StafetError):

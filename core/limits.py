@@ -207,7 +207,7 @@ CHECKED_PIECE: Final = 64 * 1024
 #: Octets of an XML payload up to which the place of what is wrong is found; beyond, the line is told about: finding a place takes
 #: half a second for each MiB before it.
 PLACES_SIZE: Final = 16 * 1024**2
-#: Objects and lists in each other in a JSON payload that is checked: no contract needs as many, and checking recurses.
+#: Elements, or objects and lists, in each other in a payload that is checked: no contract needs as many, and each level costs.
 CONTENT_DEPTH: Final = 200
 #: First octets of a payload by which it is told whether it looks sealed.
 SEALED_HEAD: Final = 64 * 1024
