@@ -232,7 +232,7 @@ def enriched_by(state: Enriched, ready: Ready, gave: Sequence[Additions] | Excep
                 description, words = _add(description, additions)
                 if words:
                     added.append({"step": name, "origin": additions.origin, "added": words})
-        except EnrichmentFailed as error:
+        except Exception as error:  # what a stranger's step gives may be anything
             gave = error
         else:
             return replace(state, description=description, added=(*state.added, *added))

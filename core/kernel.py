@@ -135,7 +135,8 @@ class NodeKernel:
             if acceptance.judgement is Judgement.NEW:
                 if boxes := boxes_of(accept.deliveries):
                     mail.update(boxes)
-                    self._runtime.remember(accept.item.parcel)
+                    if accept.deliveries[0].rule:  # what lies in the residual mailbox may be described anew
+                        self._runtime.remember(accept.item.parcel)
                 if accept.owner:
                     self._runtime.at_once.start(accept.deliveries[0], accept.item.parcel)
                 else:

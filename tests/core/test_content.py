@@ -14,9 +14,7 @@ from core.errors import ConfigError, Invalid
 from core.integration import Integration
 
 CANARY = "Canary-7"
-XSD = (
-    b'<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema"><xs:element name="a" type="xs:int"/></xs:schema>'
-)
+XSD = b'<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema"><xs:element name="a" type="xs:int"/></xs:schema>'
 FILES = {
     "a.xsd": XSD,
     "a.json": json.dumps({"type": "integer"}).encode(),
@@ -62,7 +60,9 @@ def test_a_known_payload_must_conform():
     assert warned(KNOWN, content(b"<a>1</a>")) == ()
     wrong = content(f"<a>{CANARY}</a>".encode())
     assert refused(KNOWN, wrong) == ["/a (line 1): is no value of the type xs:int"]
-    with pytest.raises(Invalid, match=r"^payload: not what letters moves: /a \(line 1\): is no value of the type xs:int$"):
+    with pytest.raises(
+        Invalid, match=r"^payload: not what letters moves: /a \(line 1\): is no value of the type xs:int$"
+    ):
         Checker(KNOWN, FILES).judge("known", [wrong])
 
 
@@ -186,9 +186,24 @@ def test_a_schema_that_cannot_be_used_is_said_each_time():
         ({"format": "openapi", "file": "a.xsd"}, {}, "contract.file", "a schema of format openapi is a .json file"),
         ({"format": "xsd", "file": "a.xsd", "part": "b"}, {}, "contract.part", "a.xsd: part: declares no element 'b'"),
         ({"format": "openapi", "file": "api.json"}, {}, "contract.part", "is missing"),
-        ({"format": "openapi", "file": "api.json", "part": "B"}, {}, "contract.file", "api.json:1: components.schemas: has no"),
-        ({"format": "declared", "media_types": ["text/csv", "csv"]}, {"degree": "declared"}, "contract.media_types.1", "'csv' is"),
-        ({"format": "json-schema", "file": "a.json"}, {"max_size": 20_000_000}, "max_size", "is 20000000; JSON of degree known"),
+        (
+            {"format": "openapi", "file": "api.json", "part": "B"},
+            {},
+            "contract.file",
+            "api.json:1: components.schemas: has no",
+        ),
+        (
+            {"format": "declared", "media_types": ["text/csv", "csv"]},
+            {"degree": "declared"},
+            "contract.media_types.1",
+            "'csv' is",
+        ),
+        (
+            {"format": "json-schema", "file": "a.json"},
+            {"max_size": 20_000_000},
+            "max_size",
+            "is 20000000; JSON of degree known",
+        ),
     ],
 )
 def test_a_contract_that_cannot_be_held_is_a_mistake(contract: Any, changes: Any, field: str, said: str):

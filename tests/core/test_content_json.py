@@ -33,7 +33,9 @@ ORDER: dict[str, Any] = {
 }
 FILES: dict[str, Any] = {
     "post/order.json": ORDER,
-    "common/types.json": {"$defs": {"short": {"type": "string", "maxLength": 3, "minLength": 1, "pattern": "^[a-z]*$"}}},
+    "common/types.json": {
+        "$defs": {"short": {"type": "string", "maxLength": 3, "minLength": 1, "pattern": "^[a-z]*$"}}
+    },
     "kind.json": {"$id": "https://schemas.example/kind", "enum": ["x", "y"]},
     "list.json": ["no schema"],
 }
@@ -194,8 +196,14 @@ def test_of_a_large_payload_the_first_mistake_is_named(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"$ref": "file:///etc/hostname"}, "post/order.json:1: refers to file:///etc/hostname, which is no file of the"),
-        ({"$ref": "http://127.0.0.1:9/x"}, "post/order.json:1: refers to http://127.0.0.1:9/x, which is no file of the"),
+        (
+            {"$ref": "file:///etc/hostname"},
+            "post/order.json:1: refers to file:///etc/hostname, which is no file of the",
+        ),
+        (
+            {"$ref": "http://127.0.0.1:9/x"},
+            "post/order.json:1: refers to http://127.0.0.1:9/x, which is no file of the",
+        ),
         ({"$ref": "../../etc/hostname"}, "post/order.json:1: refers to etc/hostname, which is no file of the"),
         ({"$ref": "../broken.json"}, "post/order.json:1: refers to broken.json, which is no file of the"),
         ({"$schema": "urn:unknown"}, "post/order.json:1: refers to urn:unknown, which is no file of the"),
@@ -269,7 +277,10 @@ def test_a_component_schema_of_openapi_3_0_is_draft_4_with_nullable():
 @pytest.mark.requirement("R90")
 def test_a_component_schema_of_openapi_3_1_is_2020_12():
     """Null is one of the types, and exclusive is a number."""
-    later = {"openapi": "3.1.0", "components": {"schemas": {"Line": {"type": ["integer", "null"], "exclusiveMinimum": 3}}}}
+    later = {
+        "openapi": "3.1.0",
+        "components": {"schemas": {"Line": {"type": ["integer", "null"], "exclusiveMinimum": 3}}},
+    }
     assert component(later, None, "Line") == component(later, 4, "Line") == []
     assert component(later, 3, "Line") == ["/: is not above 3"]
 

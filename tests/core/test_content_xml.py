@@ -71,7 +71,9 @@ def test_what_conforms_is_let_through():
     """Whatever its prefix, its encoding, and whatever pieces it comes in."""
     letter = f"{HEAD}<page>1</page><code>abc</code></letter>"
     prefixed = '<p:letter xmlns:p="urn:letter" sent="2026-03-01"><p:page>1</p:page></p:letter>'
-    assert found(letter) == found(prefixed) == found(letter.encode("utf-16")) == found(letter, "{urn:letter}letter") == []
+    assert (
+        found(letter) == found(prefixed) == found(letter.encode("utf-16")) == found(letter, "{urn:letter}letter") == []
+    )
     assert all(found(letter, size=size) == [] for size in (1, 2, 7))
 
 
@@ -79,15 +81,30 @@ def test_what_conforms_is_let_through():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (f"{HEAD}\n<page>1</page>\n<page>{CANARY}</page></letter>", "/letter/page[2] (line 3): is no value of the type xs:int"),
-        (f"{HEAD}<page>1</page><code>{CANARY}</code></letter>", "/letter/code (line 1): breaks the rule maxLength of its type"),
+        (
+            f"{HEAD}\n<page>1</page>\n<page>{CANARY}</page></letter>",
+            "/letter/page[2] (line 3): is no value of the type xs:int",
+        ),
+        (
+            f"{HEAD}<page>1</page><code>{CANARY}</code></letter>",
+            "/letter/code (line 1): breaks the rule maxLength of its type",
+        ),
         (f"{HEAD}<page>1</page><code>A</code></letter>", "/letter/code (line 1): breaks the rule pattern of its type"),
-        (f"{HEAD}<page>1</page><kind>{CANARY}</kind></letter>", "/letter/kind (line 1): breaks the rule enumeration of its type"),
-        (f"{HEAD}<page>1</page><either>{CANARY}</either></letter>", "/letter/either (line 1): is no value of its union type"),
+        (
+            f"{HEAD}<page>1</page><kind>{CANARY}</kind></letter>",
+            "/letter/kind (line 1): breaks the rule enumeration of its type",
+        ),
+        (
+            f"{HEAD}<page>1</page><either>{CANARY}</either></letter>",
+            "/letter/either (line 1): is no value of its union type",
+        ),
         (f"{HEAD}</letter>", "/letter (line 1): lacks an element; expected: page"),
         (f"{HEAD}<page>1</page><{CANARY}/></letter>", "/letter/* (line 1): is not expected here; expected: page, code"),
         (f'{HEAD}<page {CANARY}="1">1</page></letter>', "/letter/page (line 1): attribute * may have no attributes"),
-        (f'<letter {CANARY}="1" xmlns="urn:letter" sent="2026-03-01"><page>1</page></letter>', "/letter (line 1): attribute * is not an attribute of this element"),
+        (
+            f'<letter {CANARY}="1" xmlns="urn:letter" sent="2026-03-01"><page>1</page></letter>',
+            "/letter (line 1): attribute * is not an attribute of this element",
+        ),
         (f"{HEAD}{CANARY}<page>1</page></letter>", "/letter (line 1): holds text where only elements may stand"),
         ('<letter xmlns="urn:letter"><page>1</page></letter>', "/letter (line 1): lacks the attribute sent"),
         (
@@ -144,7 +161,9 @@ def test_what_is_nested_or_long_beyond_the_parser_s_limits_is_refused():
     """A parser that is fed in pieces has no guard against depth of its own; that against long names stays on."""
     deep = f"{HEAD}<page>1</page>" + "<nested>" * 5000 + "</nested>" * 5000 + "</letter>"
     assert found(deep) == ["/: is nested more than 200 levels deep"]
-    assert found(f'{HEAD[:-1]} {"x" * 100_000}="1"><page>1</page></letter>')[0].startswith("line 1: is not well-formed XML")
+    assert found(f'{HEAD[:-1]} {"x" * 100_000}="1"><page>1</page></letter>')[0].startswith(
+        "line 1: is not well-formed XML"
+    )
     assert found(f'<form xmlns="urn:letter">{"x" * 11_000_000}</form>') == []
 
 
@@ -173,7 +192,10 @@ def test_what_is_wrong_is_found_in_any_piece(monkeypatch: pytest.MonkeyPatch):
     """At the end as at the beginning, and when what was wrong is followed by what is no XML."""
     monkeypatch.setattr(limits, "CHECKED_PIECE", 64)
     pages = "\n<page>1</page>" * 100
-    assert found(f"{HEAD}{pages}<code>LONG</code></letter>")[0] == "/letter/code (line 101): breaks the rule maxLength of its type"
+    assert (
+        found(f"{HEAD}{pages}<code>LONG</code></letter>")[0]
+        == "/letter/code (line 101): breaks the rule maxLength of its type"
+    )
     cut = f"{HEAD}{pages}<page>x</page>" + "<page>1</page>" * 20 + "<page>"
     assert found(cut)[0] == "/letter/page[101] (line 101): is no value of the type xs:int"
     monkeypatch.setattr(limits, "CHECKED_PIECE", len(HEAD) + 100)

@@ -27,7 +27,11 @@ def test_a_digest_tells_nothing_without_the_key():
     """Another key, another list or another value gives another digest."""
     first = digest(KEY, "affected", "subject-1")
     assert len(first) == 32
-    others = {digest(OTHER, "affected", "subject-1"), digest(KEY, "known", "subject-1"), digest(KEY, "affected", "subject-2")}
+    others = {
+        digest(OTHER, "affected", "subject-1"),
+        digest(KEY, "known", "subject-1"),
+        digest(KEY, "affected", "subject-2"),
+    }
     assert len(others - {first}) == 3
 
 
@@ -36,7 +40,11 @@ def test_white_space_around_and_how_accents_are_composed_make_no_difference(valu
     """Anything else does."""
     import unicodedata
 
-    same = {digest(KEY, "a", value), digest(KEY, "a", f" {value}\t"), digest(KEY, "a", unicodedata.normalize("NFD", value))}
+    same = {
+        digest(KEY, "a", value),
+        digest(KEY, "a", f" {value}\t"),
+        digest(KEY, "a", unicodedata.normalize("NFD", value)),
+    }
     assert len(same) == 1
     assert digest(KEY, "a", f"{value}x") not in same
 
