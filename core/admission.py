@@ -4,7 +4,7 @@ Rules:
 
 1. Cheap refusals come first: no payload is read for a sender without a service agreement.
 2. A payload is judged before anything is added, and both before anything is stored.
-3. Large payloads are judged in a thread, and of those one at a time: what judging costs in memory is not multiplied by senders.
+3. Large payloads are judged in a thread, of each gateway one at a time: what judging costs in memory is not multiplied.
 4. A step of enrichment that is not quick runs in a thread of its own. One that takes too long is left behind and counted until it
    ends, so that steps that never end cannot take all there is.
 5. What a description gains belongs to the parcel: receivers get it, and the trace says which rule it came from.
@@ -53,7 +53,7 @@ class Admitted:
 
 
 class Admission:
-    """The door of one node."""
+    """The door of one gateway."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime

@@ -204,6 +204,10 @@ def check_kernel(configuration: Configuration) -> Iterable[Problem]:
     for item in configuration.all("value-list").values():
         if item.owner not in systems:
             yield _unknown("value-list", item.id, "owner", item.owner, systems)
+    lists = configuration.all("value-list")
+    for item in configuration.all("subscription").values():
+        if item.subjects_in is not None and item.subjects_in not in lists:
+            yield _unknown("subscription", item.id, "subjects_in", item.subjects_in, lists)
     for mistake in configuration.contents.mistakes():
         yield Problem("integration", mistake.integration, mistake.field, mistake.cause, mistake.remedy)
     wrong = [Problem("integration", *mistake) for mistake in configuration.enrichments.mistakes()]

@@ -108,7 +108,7 @@ class Checker:
         essence = _essence(content.media_type)
         if not allowed or any(_covers(_essence(pattern), essence) for pattern in allowed):
             return []
-        return [Finding("media type", f"is {essence}; declared: {', '.join(allowed)}")]
+        return [Finding("media_type", f"is {essence}; declared: {', '.join(allowed)}")]
 
     def _is_of_its_sort(self, content: Content) -> bool:
         return bool(self.sorts) and _essence(content.media_type).endswith((f"/{self.sorts}", f"+{self.sorts}"))
@@ -125,7 +125,7 @@ class Checker:
 
 
 def _placed(place: str, findings: Iterable[Finding]) -> list[Finding]:
-    return [Finding(f"{place} {one.field}".strip(), one.cause) for one in findings]
+    return [Finding(one.field, f"{place}: {one.cause}" if place else one.cause) for one in findings]
 
 
 def _head(content: Content) -> bytes:

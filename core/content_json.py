@@ -112,7 +112,7 @@ class JsonSchema:
                 return [self._finding(error) for error in islice(self._validator.iter_errors(value), limits.FINDINGS)]
             self._validator.validate(value)
         except json.JSONDecodeError as error:
-            return [Finding(f"line {error.lineno}, column {error.colno}", f"is no JSON: {error.msg}")]
+            return [Finding("/", f"line {error.lineno}, column {error.colno}: is no JSON: {error.msg}")]
         except _Unread as error:
             return [Finding("/", str(error))]
         except UnicodeEncodeError:

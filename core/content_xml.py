@@ -145,7 +145,7 @@ class _Watching(_Silent):
         log = _said(self.parser)
         for entry in log[self._taken :]:
             place = self._place or self._path()
-            finding = Finding(f"{place} (line {self.line})", self._schema.words(entry))
+            finding = Finding(place, f"line {self.line}: {self._schema.words(entry)}")
             if finding not in self.findings:
                 self.findings.append(finding)
             if len(self.findings) == limits.FINDINGS:
@@ -234,7 +234,7 @@ class XmlSchema:
         """Of a place far into a payload the line about where it is: the way there would have to be walked again slowly."""
         line = 1 + sum(piece.count(b"\n") for _, piece in zip(range(number), _pieces(opened), strict=False))
         words = dict.fromkeys(self.words(entry) for entry in log)
-        return [Finding(f"after line {line}", text) for text in words][: limits.FINDINGS]
+        return [Finding("/", f"after line {line}: {text}") for text in words][: limits.FINDINGS]
 
     def _found(self, opened: Opened, number: int) -> list[Finding]:
         """The same again up to the piece that is wrong, line by line there."""
@@ -302,7 +302,7 @@ def _malformed(opened: Opened) -> list[Finding]:
         parser.close()
     except etree.XMLSyntaxError as error:
         line, code = error.lineno or 1, getattr(error, "code", 0)
-    return [Finding(f"line {line}", f"is not well-formed XML{_SYNTAX.get(code, '')}")]
+    return [Finding("/", f"line {line}: is not well-formed XML{_SYNTAX.get(code, '')}")]
 
 
 def _root(opened: Opened) -> Any:

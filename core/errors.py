@@ -91,7 +91,8 @@ class NotAllowed(Refused):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is wrong in a payload: ``field`` is the place, ``cause`` the rule. Neither holds a value of the payload."""
+    """What is wrong in a payload: ``field`` is a path to the place, "/" for the whole or where no path can be told, ``cause`` the
+    rule. Neither holds a value of the payload."""
 
     field: str
     cause: str

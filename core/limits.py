@@ -213,7 +213,7 @@ CONTENT_DEPTH: Final = 200
 SEALED_HEAD: Final = 64 * 1024
 #: How long one step of enrichment may take: the sender waits for its answer meanwhile.
 ENRICHMENT_TIME: Final = 5 * SECOND
-#: Steps of enrichment that may be under way at once in one node; those that never end are counted too.
+#: Steps of enrichment that may be under way at once for one gateway; those that never end are counted too.
 ENRICHMENTS: Final = 32
 #: Values in one value list: every citizen of a large municipality, and a node that asks holds 100 octets for each.
 LIST_VALUES: Final = 1_000_000

@@ -11,6 +11,7 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections.abc import Callable, Iterable
@@ -39,6 +40,8 @@ class Membership:
         self._asked_at: Micros = 0
         self._loading = threading.Lock()
         self._key: bytes | None = None
+        self.changing: dict[str, asyncio.Lock] = {}
+        """Held by whoever changes a list: one change at a time on a node."""
 
     def any_of(self, list_id: str, values: Iterable[str]) -> bool:
         """Whether one of these is on a list, by what this node remembers. Raises `Overloaded`."""

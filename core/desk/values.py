@@ -42,7 +42,6 @@ class Values:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime, self._membership = runtime, runtime.membership
-        self._locks: dict[str, asyncio.Lock] = {}
 
     async def add(self, list_id: str, values: Iterable[str]) -> Done:
         """Put values on a list. Raises `NotFound`, `UsageError` for what is no value, `TooLarge`."""
@@ -89,7 +88,7 @@ class Values:
     async def _change(
         self, list_id: str, added: frozenset[bytes], removed: frozenset[bytes], *, replacing: bool = False
     ) -> Done:
-        async with self._locks.setdefault(list_id, asyncio.Lock()):
+        async with self._membership.changing.setdefault(list_id, asyncio.Lock()):
             _, held = await self._runtime.read(ledger.load, list_id)
             new, gone = added - held, (held - added if replacing else held & removed)
             count = len(held) + len(new) - len(gone)

@@ -59,10 +59,8 @@ def test_a_known_payload_must_conform():
     """The refusal says which integration, which place and which rule, and no value."""
     assert warned(KNOWN, content(b"<a>1</a>")) == ()
     wrong = content(f"<a>{CANARY}</a>".encode())
-    assert refused(KNOWN, wrong) == ["/a (line 1): is no value of the type xs:int"]
-    with pytest.raises(
-        Invalid, match=r"^payload: not what letters moves: /a \(line 1\): is no value of the type xs:int$"
-    ):
+    assert refused(KNOWN, wrong) == ["/a: line 1: is no value of the type xs:int"]
+    with pytest.raises(Invalid, match=r"^payload: not what letters moves: /a: line 1: is no value of the type xs:int$"):
         Checker(KNOWN, FILES).judge("known", [wrong])
 
 
@@ -87,8 +85,8 @@ def test_of_a_declared_payload_only_what_is_declared_is_held():
     """The media type is; what breaks the schema is a warning, for the format may change."""
     one = integration("declared", {"format": "xsd", "file": "a.xsd", "media_types": ["application/xml"]})
     assert warned(one, content(b"<a>1</a>")) == ()
-    assert warned(one, content(f"<a>{CANARY}</a>".encode())) == ("/a (line 1): is no value of the type xs:int",)
-    assert refused(one, content(b"<a>1</a>", "text/plain")) == ["media type: is text/plain; declared: application/xml"]
+    assert warned(one, content(f"<a>{CANARY}</a>".encode())) == ("/a: line 1: is no value of the type xs:int",)
+    assert refused(one, content(b"<a>1</a>", "text/plain")) == ["media_type: is text/plain; declared: application/xml"]
     words = integration("declared", {"format": "declared", "media_types": ["text/csv"]})
     assert warned(words, content(b"\x00", "Text/CSV; charset=utf-8")) == ()
     assert len(refused(words, content(b"\x00", "text/csvx"))) == 1
@@ -106,7 +104,7 @@ def test_of_an_encrypted_payload_only_the_seal_is_looked_at():
     checker = Checker(one, {}, looks_sealed)
     assert checker.judge("encrypted", [content(b"0" * (limits.SEALED_HEAD + 10)), content(b"0")]) == ()
     assert [len(head) for head in seen] == [limits.SEALED_HEAD, 1]
-    with pytest.raises(Invalid, match=r"payload 2 /: is no sealed content"):
+    with pytest.raises(Invalid, match=r"/: payload 2: is no sealed content"):
         checker.judge("encrypted", [content(b"0"), content(b"clear")])
     assert anything_sealed(b"clear") == ""
     assert Checker(one, {}).judge("encrypted", [content(b"clear")]) == ()
@@ -127,9 +125,9 @@ def test_attachments_are_held_to_their_media_type_and_to_the_schema_when_they_ar
     assert warned(KNOWN, content(b"<a>1</a>"), content(b"\x89PNG", "image/png")) == ()
     found = refused(KNOWN, content(b"<a>x</a>", "image/png"), content(b"%PDF", "application/pdf"), content(b"<b/>"))
     assert found == [
-        "payload 1 /a (line 1): is no value of the type xs:int",
-        "payload 2 media type: is application/pdf; declared: application/xml, image/*",
-        "payload 3 /* (line 1): is no element that the schema begins with",
+        "/a: payload 1: line 1: is no value of the type xs:int",
+        "media_type: payload 2: is application/pdf; declared: application/xml, image/*",
+        "/*: payload 3: line 1: is no element that the schema begins with",
     ]
     loose = integration("known", {"format": "xsd", "file": "a.xsd"})
     assert len(refused(loose, content(b"<a>1</a>"), content(b"<b/>", "application/atom+xml"))) == 1

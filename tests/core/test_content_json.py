@@ -159,9 +159,9 @@ def test_octets_that_are_no_json_are_a_finding(octets: bytes):
 @pytest.mark.parametrize(
     ("octets", "said"),
     [
-        (b"", "line 1, column 1: is no JSON: Expecting value"),
-        (b'{"number":\n 1', "line 2, column 3: is no JSON: Expecting ',' delimiter"),
-        (b'{"number": 1} {}', "line 1, column 15: is no JSON: Extra data"),
+        (b"", "/: line 1, column 1: is no JSON: Expecting value"),
+        (b'{"number":\n 1', "/: line 2, column 3: is no JSON: Expecting ',' delimiter"),
+        (b'{"number": 1} {}', "/: line 1, column 15: is no JSON: Extra data"),
         (b'{"number": 1, "number": 2}', "/: names a field twice in one object"),
         (b'{"number": NaN}', "/: holds NaN or Infinity, which JSON does not have"),
         (b'{"number": 1e999}', "/: holds a number beyond what a double can hold"),
@@ -170,7 +170,7 @@ def test_octets_that_are_no_json_are_a_finding(octets: bytes):
         (b'{"a":' * 1_000_000, "/: is nested more than 200 levels deep"),
         (b'{"number": "\xff"}', "/: is not UTF-8 at octet 12"),
         (b'{"name": "\\ud800"}', "/: holds half a surrogate pair, which is no text"),
-        ("\ufeff{}".encode(), "line 1, column 1: is no JSON: Unexpected UTF-8 BOM (decode using utf-8-sig)"),
+        ("\ufeff{}".encode(), "/: line 1, column 1: is no JSON: Unexpected UTF-8 BOM (decode using utf-8-sig)"),
     ],
 )
 def test_json_that_not_everybody_reads_the_same_is_refused(octets: bytes, said: str):

@@ -35,7 +35,9 @@ LETTER = b"""<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema" targetNamesp
     <xs:unique name="pages"><xs:selector xpath="*"/><xs:field xpath="@number"/></xs:unique>
   </xs:element>
   <xs:element name="form" type="xs:string"/>
-  <xs:complexType name="nested"><xs:sequence><xs:element name="nested" type="nested" minOccurs="0"/></xs:sequence></xs:complexType>
+  <xs:complexType name="nested">
+    <xs:sequence><xs:element name="nested" type="nested" minOccurs="0"/></xs:sequence>
+  </xs:complexType>
 </xs:schema>"""
 TYPES = b"""<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema" targetNamespace="urn:letter" xmlns="urn:letter">
   <xs:simpleType name="short">
@@ -83,38 +85,38 @@ def test_what_conforms_is_let_through():
     [
         (
             f"{HEAD}\n<page>1</page>\n<page>{CANARY}</page></letter>",
-            "/letter/page[2] (line 3): is no value of the type xs:int",
+            "/letter/page[2]: line 3: is no value of the type xs:int",
         ),
         (
             f"{HEAD}<page>1</page><code>{CANARY}</code></letter>",
-            "/letter/code (line 1): breaks the rule maxLength of its type",
+            "/letter/code: line 1: breaks the rule maxLength of its type",
         ),
-        (f"{HEAD}<page>1</page><code>A</code></letter>", "/letter/code (line 1): breaks the rule pattern of its type"),
+        (f"{HEAD}<page>1</page><code>A</code></letter>", "/letter/code: line 1: breaks the rule pattern of its type"),
         (
             f"{HEAD}<page>1</page><kind>{CANARY}</kind></letter>",
-            "/letter/kind (line 1): breaks the rule enumeration of its type",
+            "/letter/kind: line 1: breaks the rule enumeration of its type",
         ),
         (
             f"{HEAD}<page>1</page><either>{CANARY}</either></letter>",
-            "/letter/either (line 1): is no value of its union type",
+            "/letter/either: line 1: is no value of its union type",
         ),
-        (f"{HEAD}</letter>", "/letter (line 1): lacks an element; expected: page"),
-        (f"{HEAD}<page>1</page><{CANARY}/></letter>", "/letter/* (line 1): is not expected here; expected: page, code"),
-        (f'{HEAD}<page {CANARY}="1">1</page></letter>', "/letter/page (line 1): attribute * may have no attributes"),
+        (f"{HEAD}</letter>", "/letter: line 1: lacks an element; expected: page"),
+        (f"{HEAD}<page>1</page><{CANARY}/></letter>", "/letter/*: line 1: is not expected here; expected: page, code"),
+        (f'{HEAD}<page {CANARY}="1">1</page></letter>', "/letter/page: line 1: attribute * may have no attributes"),
         (
             f'<letter {CANARY}="1" xmlns="urn:letter" sent="2026-03-01"><page>1</page></letter>',
-            "/letter (line 1): attribute * is not an attribute of this element",
+            "/letter: line 1: attribute * is not an attribute of this element",
         ),
-        (f"{HEAD}{CANARY}<page>1</page></letter>", "/letter (line 1): holds text where only elements may stand"),
-        ('<letter xmlns="urn:letter"><page>1</page></letter>', "/letter (line 1): lacks the attribute sent"),
+        (f"{HEAD}{CANARY}<page>1</page></letter>", "/letter: line 1: holds text where only elements may stand"),
+        ('<letter xmlns="urn:letter"><page>1</page></letter>', "/letter: line 1: lacks the attribute sent"),
         (
             f'<letter xmlns="urn:letter" sent="{CANARY}"><page>1</page></letter>',
-            "/letter (line 1): attribute sent is no value of the type xs:date",
+            "/letter: line 1: attribute sent is no value of the type xs:date",
         ),
-        (f"<{CANARY}/>", "/* (line 1): is no element that the schema begins with"),
+        (f"<{CANARY}/>", "/*: line 1: is no element that the schema begins with"),
         (
             '<letter xmlns="urn:letter" xmlns:x="http://www.w3.org/2001/XMLSchema-instance" sent="2026-03-01" x:type="zz"/>',
-            "/letter (line 1): attribute * breaks the rule cvc-elt-4-2 of XML Schema",
+            "/letter: line 1: attribute * breaks the rule cvc-elt-4-2 of XML Schema",
         ),
     ],
 )
@@ -143,11 +145,11 @@ def test_no_value_is_ever_said(text: str):
     [
         ('<!DOCTYPE letter [<!ENTITY x "y">]><letter>&x;</letter>', "/: declares a document type; that is not taken"),
         ('<!DOCTYPE letter SYSTEM "file:///etc/hostname"><letter/>', "/: declares a document type; that is not taken"),
-        (f"{HEAD}<page>1</page>", "line 1: is not well-formed XML: tag not finished"),
-        (f"{HEAD}\n<{CANARY}></page>", "line 2: is not well-formed XML: tag name mismatch"),
-        (f"{HEAD}<page>&{CANARY};</page></letter>", "line 1: is not well-formed XML: undeclared entity"),
-        (b"\x00\x01", "line 1: is not well-formed XML"),
-        ("", "line 1: is not well-formed XML"),
+        (f"{HEAD}<page>1</page>", "/: line 1: is not well-formed XML: tag not finished"),
+        (f"{HEAD}\n<{CANARY}></page>", "/: line 2: is not well-formed XML: tag name mismatch"),
+        (f"{HEAD}<page>&{CANARY};</page></letter>", "/: line 1: is not well-formed XML: undeclared entity"),
+        (b"\x00\x01", "/: line 1: is not well-formed XML"),
+        ("", "/: line 1: is not well-formed XML"),
     ],
 )
 def test_what_is_no_plain_xml_is_refused(text: str | bytes, said: str):
@@ -162,7 +164,7 @@ def test_what_is_nested_or_long_beyond_the_parser_s_limits_is_refused():
     deep = f"{HEAD}<page>1</page>" + "<nested>" * 5000 + "</nested>" * 5000 + "</letter>"
     assert found(deep) == ["/: is nested more than 200 levels deep"]
     assert found(f'{HEAD[:-1]} {"x" * 100_000}="1"><page>1</page></letter>')[0].startswith(
-        "line 1: is not well-formed XML"
+        "/: line 1: is not well-formed XML"
     )
     assert found(f'<form xmlns="urn:letter">{"x" * 11_000_000}</form>') == []
 
@@ -184,7 +186,7 @@ def test_a_payload_that_is_wrong_everywhere_is_told_so_much():
     """Twenty findings, whatever its size; each once."""
     findings = found(f"{HEAD}{'<page>x</page>' * 50_000}</letter>")
     assert len(findings) == limits.FINDINGS
-    assert findings[1] == "/letter/page[2] (line 1): is no value of the type xs:int"
+    assert findings[1] == "/letter/page[2]: line 1: is no value of the type xs:int"
     assert len(found(f"{HEAD}<page {CANARY}1='1' {CANARY}2='2'>1</page></letter>")) == 1
 
 
@@ -194,10 +196,10 @@ def test_what_is_wrong_is_found_in_any_piece(monkeypatch: pytest.MonkeyPatch):
     pages = "\n<page>1</page>" * 100
     assert (
         found(f"{HEAD}{pages}<code>LONG</code></letter>")[0]
-        == "/letter/code (line 101): breaks the rule maxLength of its type"
+        == "/letter/code: line 101: breaks the rule maxLength of its type"
     )
     cut = f"{HEAD}{pages}<page>x</page>" + "<page>1</page>" * 20 + "<page>"
-    assert found(cut)[0] == "/letter/page[101] (line 101): is no value of the type xs:int"
+    assert found(cut)[0] == "/letter/page[101]: line 101: is no value of the type xs:int"
     monkeypatch.setattr(limits, "CHECKED_PIECE", len(HEAD) + 100)
     assert found(f"{HEAD}{'<page>x</page>' * 3}</page>")
 
@@ -208,7 +210,7 @@ def test_far_into_a_payload_the_line_is_told_about(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(limits, "PLACES_SIZE", 640)
     pages = "\n<page>1</page>" * 100
     (finding,) = found(f"{HEAD}{pages}<page>{CANARY}</page></letter>")
-    assert finding == "after line 101: is no value of the type xs:int"
+    assert finding == "/: after line 101: is no value of the type xs:int"
 
 
 @pytest.mark.parametrize(
