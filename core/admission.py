@@ -28,6 +28,7 @@ from core.content import Checker, Content
 from core.deciding import check_allowed
 from core.enrichment import Additions, Context, Enriched, Ready, attempt, enriched_by
 from core.errors import ConfigError, EnrichmentFailed, Finding, Invalid
+from core.integration import Integration
 from core.ledger.alarms import Alarm
 from core.ledger.trace import Entry
 from core.parcel import Item, Parcel, Payload
@@ -71,13 +72,16 @@ class Admission:
         except ConfigError as error:  # found by `stafet check`; a version of another program may still hold it
             raise Invalid(parcel.integration, [Finding("contract", f"cannot be used by this node: {error}")]) from None
         await self._remembered(configuration, parcel.integration)
+        integration = configuration.all("integration").get(parcel.integration)
+        facts = _standing(integration) if integration is not None else {}
         if checker is None and not steps:
-            return Admitted(item)
+            return Admitted(item, facts)
         check_allowed(configuration, parcel, self._runtime.clock.now())
-        facts = await self._judged(checker, configuration, parcel) if checker is not None else {}
+        if checker is not None and (warnings := await self._judged(checker, parcel)):
+            facts["warnings"] = list(warnings)
         if not steps:
             return Admitted(item, facts)
-        sealed = "encrypted" in (parcel.description.degree, configuration.all("integration")[parcel.integration].degree)
+        sealed = "encrypted" in (parcel.description.degree, facts["degree"])
         return self._admitted(item, facts, await self._enriched(configuration, steps, parcel, sealed=sealed))
 
     async def again(self, configuration: Configuration, parcel: Parcel) -> Admitted:
@@ -101,21 +105,13 @@ class Admission:
 
     # -- content
 
-    async def _judged(self, checker: Checker, configuration: Configuration, parcel: Parcel) -> dict[str, Any]:
-        """What the trace says of the content. Raises `Invalid`."""
+    async def _judged(self, checker: Checker, parcel: Parcel) -> Sequence[str]:
+        """What is only worth a word. Raises `Invalid`."""
         judge = partial(checker.judge, parcel.description.degree, self._contents(parcel))
         if sum(p.size for p in parcel.payloads) <= limits.CHECKED_AT_ONCE:
-            warnings = judge()
-        else:
-            async with self._one_large:
-                warnings = await asyncio.get_running_loop().run_in_executor(self._runtime.bulk, judge)
-        integration = configuration.all("integration")[parcel.integration]
-        facts: dict[str, Any] = {"degree": integration.degree}
-        if integration.contract is not None:
-            facts["contract"] = " ".join(filter(None, (integration.contract.file, integration.contract.version)))
-        if warnings:
-            facts["warnings"] = list(warnings)
-        return facts
+            return judge()
+        async with self._one_large:
+            return await asyncio.get_running_loop().run_in_executor(self._runtime.bulk, judge)
 
     def _contents(self, parcel: Parcel) -> list[Content]:
         key = self._runtime.ring.unwrap(parcel.wrapped_key, parcel.key_id)
@@ -160,6 +156,18 @@ class Admission:
         trouble = None if state.residual else _trouble(parcel, state)
         changed = replace(item, parcel=replace(parcel, description=state.description))
         return Admitted(changed, facts, tuple(entries), trouble, state.residual)
+
+
+def _standing(integration: Integration) -> dict[str, Any]:
+    """Who answers for what is moved, on every item: the degree, the contract, the declaration, the responsible party."""
+    facts: dict[str, Any] = {"degree": integration.degree}
+    if integration.contract is not None:
+        facts["contract"] = " ".join(filter(None, (integration.contract.file, integration.contract.version)))
+    if integration.declaration is not None:
+        facts["declaration"] = integration.declaration.reference or integration.declaration.by
+    if integration.responsible is not None:
+        facts["responsible"] = integration.responsible.name
+    return facts
 
 
 def _trouble(parcel: Parcel, state: Enriched) -> Alarm | None:

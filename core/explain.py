@@ -90,6 +90,8 @@ def detail(name: str, facts: Mapping[str, Any]) -> str:
     parts += [f"{name}: {', '.join(facts[name])}" for name in ("added", "warnings") if facts.get(name)]
     shown = (
         "origin",
+        "declaration",
+        "responsible",
         "contract",
         "message",
         "from",

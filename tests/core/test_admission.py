@@ -139,6 +139,19 @@ async def test_what_conforms_is_accepted_with_its_degree_and_contract_in_the_tra
     assert len(site.parcels()) == 2
 
 
+@pytest.mark.requirement("R61")
+async def test_every_item_says_who_answers_for_it(site: Site):
+    """Degree, declaration and responsible party, also where nothing is checked."""
+    declaration = {"by": "Birkelund Kommune", "reference": "https://birkelund.example/declarations/7"}
+    change(site, declaration=declaration, responsible={"name": "Case handling"})
+    (facts,) = events(site, await accept(site, a_letter(site, b"x")), "accepted")
+    assert (facts["degree"], facts["declaration"]) == ("declared", declaration["reference"])
+    assert (facts["responsible"], "contract" in facts) == ("Case handling", False)
+    change(site, declaration={"by": "Birkelund Kommune"})
+    (facts,) = events(site, await accept(site, a_letter(site, b"x")), "accepted")
+    assert facts["declaration"] == "Birkelund Kommune"
+
+
 @pytest.mark.requirement("R59")
 async def test_what_breaks_a_declared_schema_is_a_warning_in_the_trace(site: Site):
     """The parcel goes its way."""

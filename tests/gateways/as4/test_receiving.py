@@ -329,7 +329,9 @@ async def test_a_payload_that_breaks_its_contract_is_refused(tmp_path: Path, tem
     estate = CopiedEstate(tmp_path / "contract", template=template)
     estate.make()
     contract = {"format": "json-schema", "file": "note.json"}
-    edit(estate.hospital.home, "integrations.yaml", "integration", degree="known", contract=contract, max_size=1_000_000)
+    edit(
+        estate.hospital.home, "integrations.yaml", "integration", degree="known", contract=contract, max_size=1_000_000
+    )
     (estate.hospital.home / "config" / "note.json").write_text('{"properties": {"number": {"type": "integer"}}}')
     sender = OtherSender(estate)
     bad, good = sender.message([b'{"number": "Canary-7"}']), sender.message([b'{"number": 7}'])
