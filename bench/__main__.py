@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import as4_package, exchanges, large, phase4
+from bench import as4_package, exchanges, large, phase4, seal
 from bench.crypto_floor import costs, floor
 from bench.rows import Row, ratio_row, write
 from conformance.crash import postgresql
@@ -101,6 +101,14 @@ def _package_rows(folder: Path, seconds: float) -> Iterator[Row]:
     yield ratio_row(name, ours.rate, "exchanges/s", "the package as4", theirs, PACKAGE)
 
 
+def _seal_rows(folder: Path, size: int) -> Iterator[Row]:
+    try:
+        yield from seal.rows(folder, size, to_datetime(SystemClock().now()))
+    except PeerFailed as failure:
+        print(f"seal: {failure}", file=sys.stderr)
+        yield Row("openssl could not be measured", 0.0, "", ok=False)
+
+
 def _rows(group: str, folder: Path, quick: bool) -> Iterator[Row]:
     if group == "exchanges":
         seconds = 3.0 if quick else 10.0
@@ -108,13 +116,15 @@ def _rows(group: str, folder: Path, quick: bool) -> Iterator[Row]:
         yield from [*rows, _postgresql_row(folder, seconds, rows[0].value)]
     elif group == "large":
         yield from _large_rows(folder, (128 if quick else 2048) * large.MIB)
+    elif group == "seal":
+        yield from _seal_rows(folder, (64 if quick else 1024) * large.MIB)
     elif group == "as4":
         yield from _package_rows(folder, 3.0 if quick else 10.0)
     else:
         yield from _phase4_rows(folder, quick)
 
 
-GROUPS = ("exchanges", "large", "as4", "phase4")
+GROUPS = ("exchanges", "large", "seal", "as4", "phase4")
 
 
 def main(arguments: list[str] | None = None) -> int:

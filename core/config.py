@@ -32,7 +32,7 @@ from core.enrichment import Enrichments, Table
 from core.errors import ConfigError, DescriptionError
 from core.integration import Integration
 from core.lists import ValueList
-from core.route import Decision, Route, Routes, Target
+from core.route import Route, Routes
 from core.subscription import Subscription, Subscriptions
 from core.system import RESIDUAL, Function, System
 from core.trust import fingerprint, subject
@@ -237,14 +237,26 @@ def _run_tests(configuration: Configuration, integration: Integration) -> Iterab
             yield Problem("integration", integration.id, f"{where}.description.{error.field}", error.cause)
             continue
         enriched = configuration.enrichments.run(description, integration.id)
-        decision = configuration.routes.choose(enriched.description, integration.id)
         if enriched.residual:
-            decision = Decision("", (Target(system=RESIDUAL),), enriched.residual)
-        got = sorted(t.system for t in decision.targets)
+            got, why = [RESIDUAL], enriched.residual
+        else:
+            got, why = _receivers(configuration, enriched.description, integration)
         if got != sorted(test.expect):
-            why = f"route {decision.route}" if decision.route else decision.cause
-            cause = f"goes to {', '.join(got)} ({why}), expected {', '.join(test.expect)}"
+            cause = f"goes to {', '.join(got) or 'nobody'} ({why}), expected {', '.join(test.expect) or 'nobody'}"
             yield Problem("integration", integration.id, f"{where}.expect", cause, "change the routes or the example")
+
+
+def _receivers(
+    configuration: Configuration, description: Description, integration: Integration
+) -> tuple[list[str], str]:
+    """Who would get it, and which rules say so."""
+    if integration.capability == "notification":
+        matched, _ = configuration.subscriptions.matching(description, integration.id)
+        why = f"subscriptions {', '.join(one.id for one in matched)}" if matched else "no subscription matches"
+        return sorted({one.system for one in matched}), why
+    decision = configuration.routes.choose(description, integration.id)
+    why = f"route {decision.route}" if decision.route else decision.cause
+    return sorted(t.system for t in decision.targets), why
 
 
 # --- plan -------------------------------------------------------------------------------------------------------------

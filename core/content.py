@@ -21,15 +21,17 @@ from typing import Final
 from core import limits
 from core.content_json import JsonSchema
 from core.content_xml import XmlSchema
-from core.errors import ConfigError, Finding, Invalid
+from core.errors import ConfigError, Finding, Invalid, SealError
 from core.integration import Integration
-
-LooksSealed = Callable[[bytes], str]
-"""Given the first octets of a payload: "" when it looks sealed, else why it does not."""
+from core.seal.header import peek
 
 
-def anything_sealed(_head: bytes) -> str:
-    """Whatever is called sealed is taken for it."""
+def no_seal(head: bytes) -> str:
+    """Why octets do not begin a sealed payload, "" when they do. Nothing is opened."""
+    try:
+        peek(head)
+    except SealError as error:
+        return f"is not sealed: {error}"
     return ""
 
 
@@ -55,10 +57,8 @@ class Mistake:
 class Checker:
     """What one integration demands of payloads. Raises `ConfigError` when its schema cannot be compiled."""
 
-    def __init__(
-        self, integration: Integration, files: Mapping[str, bytes], looks_sealed: LooksSealed = anything_sealed
-    ) -> None:
-        self._integration, self._looks_sealed = integration, looks_sealed
+    def __init__(self, integration: Integration, files: Mapping[str, bytes]) -> None:
+        self._integration = integration
         self._schema: XmlSchema | JsonSchema | None = None
         contract = integration.contract
         if contract is None or contract.format == "declared":
@@ -96,7 +96,7 @@ class Checker:
     def _one(self, content: Content, *, first: bool) -> tuple[list[Finding], list[Finding]]:
         """What is wrong with a payload, and what is only worth a word."""
         if self._integration.degree == "encrypted":
-            cause = self._looks_sealed(_head(content))
+            cause = no_seal(_head(content))
             return ([Finding("/", cause)] if cause else []), []
         wrong = self._of_other_type(content)
         found = self._by_schema(content) if first or self._is_of_its_sort(content) else []
@@ -131,8 +131,8 @@ def _placed(place: str, findings: Iterable[Finding]) -> list[Finding]:
 def _head(content: Content) -> bytes:
     head = b""
     for chunk in content.opened():
-        head += chunk[: limits.SEALED_HEAD - len(head)]
-        if len(head) == limits.SEALED_HEAD:
+        head += chunk[: limits.SEAL_HEADER - len(head)]
+        if len(head) == limits.SEAL_HEADER:
             break
     return head
 
@@ -156,9 +156,8 @@ class Contents:
         self,
         integrations: Mapping[str, Integration],
         files: Mapping[str, bytes],
-        looks_sealed: LooksSealed = anything_sealed,
     ) -> None:
-        self._integrations, self._files, self._looks_sealed = integrations, files, looks_sealed
+        self._integrations, self._files = integrations, files
         self._made: dict[str, Checker | ConfigError] = {}
 
     def of(self, name: str) -> Checker | None:
@@ -168,7 +167,7 @@ class Contents:
             return None
         if name not in self._made:
             try:
-                self._made[name] = Checker(integration, self._files, self._looks_sealed)
+                self._made[name] = Checker(integration, self._files)
             except ConfigError as error:
                 self._made[name] = error
         made = self._made[name]

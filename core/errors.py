@@ -14,6 +14,7 @@
     │   ├── Invalid               the payload is not what its integration says
     │   └── Overloaded            queue or disk watermark; try later
     ├── PayloadError          stored bytes are not what was stored        (exit code 4)
+    │   └── SealError             not sealed as it should be, or not for this key
     ├── EnrichmentFailed      a step of enrichment cannot say what to add (trace and alarm)
     ├── StaleLease            somebody else has the delivery by now       (never shown to users)
     ├── IllegalTransition     a bug: an event a state does not know       (exit code 70)
@@ -125,6 +126,14 @@ class PayloadError(StafetError):
     """Stored octets do not have the digest they were stored under, or cannot be opened."""
 
     exit_code = 4
+
+
+class SealError(PayloadError):
+    """Octets are not sealed as they should be, or do not open with this key. ``field`` says where, ``cause`` why."""
+
+    def __init__(self, field: str, cause: str) -> None:
+        self.field, self.cause = field, cause
+        super().__init__(f"{field}: {cause}")
 
 
 class EnrichmentFailed(StafetError):

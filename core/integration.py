@@ -26,7 +26,7 @@ class RouteTest(Document):
     description: dict[str, Any]
     """Fields of a payload description that differ from the integration's own defaults."""
     expect: tuple[Name, ...]
-    """The receiving systems, in any order; ``residual`` when no route shall match."""
+    """The receiving systems, in any order; ``residual`` when no route shall match, none when nobody shall be notified."""
 
 
 class Party(Document):

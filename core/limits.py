@@ -209,8 +209,6 @@ CHECKED_PIECE: Final = 64 * 1024
 PLACES_SIZE: Final = 16 * 1024**2
 #: Elements, or objects and lists, in each other in a payload that is checked: no contract needs as many, and each level costs.
 CONTENT_DEPTH: Final = 200
-#: First octets of a payload by which it is told whether it looks sealed.
-SEALED_HEAD: Final = 64 * 1024
 #: How long one step of enrichment may take: the sender waits for its answer meanwhile.
 ENRICHMENT_TIME: Final = 5 * SECOND
 #: Steps of enrichment that may be under way at once for one gateway; those that never end are counted too.
@@ -221,3 +219,19 @@ LIST_VALUES: Final = 1_000_000
 LIST_BATCH: Final = 2_000
 #: Length of one value of a value list.
 LIST_VALUE: Final = 255
+#: Octets of plaintext per chunk of a sealed payload: what sealing and opening hold at a time, and what other openers must.
+SEAL_CHUNK: Final = 128 * 1024
+#: Octets before the content of a sealed payload, and again behind it: the recipients' keys are most of it. Who looks at the first
+#: octets of a payload needs this many.
+SEAL_HEADER: Final = 128 * 1024
+#: Octets of one algorithm of a sealed payload with its parameters: all that are in use have fewer than a hundred, and reading an
+#: object identifier costs the square of its length.
+SEAL_ALGORITHM: Final = 1024
+#: Recipients of one sealed payload: each costs its reader a little, and a file goes to a few systems.
+SEAL_RECIPIENTS: Final = 100
+#: Levels of elements inside one of a sealed payload's header: names and key parameters have fewer than ten.
+SEAL_DEPTH: Final = 16
+#: Octets sealed under one content key: what AES-GCM is safe for (2^39 - 256 bits, NIST SP 800-38D).
+SEAL_SIZE: Final = 2**36 - 32
+#: Bits of an RSA key that is sealed for: shorter ones can be broken within the life of what is sealed.
+SEAL_RSA_BITS: Final = 2048

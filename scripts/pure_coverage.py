@@ -27,6 +27,7 @@ PURE: Final = {
              "enrichment", "errors", "explain", "integration", "limits", "lists",
              "matching", "pace", "parcel", "radar", "recent",
              "receipt", "revocation", "route", "schedule", "subscription", "system"),
+    "core/seal": ("algorithms", "ber", "header", "opening", "recipients", "sealing", "structures"),
     "gateways/as4": ("checks", "demands", "evidence", "hosts", "inventory", "mapping", "partners", "questions", "settings"),
     "gateways/as4/moving": ("domibus", "importing", "links", "shape", "terms", "truststore"),
     "gateways/as4/sheets": ("domibus", "holodeck", "java", "sheet"),

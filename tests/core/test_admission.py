@@ -23,14 +23,17 @@ from core.integration import Integration
 from core.lists import ValueList
 from core.operations import Operations
 from core.parcel import Parcel
+from core.seal.sealing import seal
 from core.subscription import Subscription
 from tests.core.nodes import ARCHIVE, JOURNAL, SENDER, Site
+from tests.core.seal.holders import holder
 
 CANARY = "Canary-7"
 XSD = (
     b'<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema"><xs:element name="a"><xs:complexType><xs:sequence>'
     b'<xs:element name="n" type="xs:int" maxOccurs="unbounded"/></xs:sequence></xs:complexType></xs:element></xs:schema>'
 )
+SEALED = b"".join(seal([b"Dear neighbour,"], [holder("p256").certificate]))
 KNOWN = {"degree": "known", "contract": {"format": "xsd", "file": "a.xsd", "version": "3"}}
 TABLE = {
     "id": "units",
@@ -165,7 +168,7 @@ async def test_what_breaks_a_declared_schema_is_a_warning_in_the_trace(site: Sit
 async def test_a_sealed_payload_is_not_looked_into(site: Site):
     """Its degree is in the trace, and a parcel that says another is refused."""
     change(site, degree="encrypted")
-    (facts,) = events(site, await accept(site, a_letter(site, b"\x30\x82", degree="encrypted")), "accepted")
+    (facts,) = events(site, await accept(site, a_letter(site, SEALED, degree="encrypted")), "accepted")
     assert facts["degree"] == "encrypted"
     with pytest.raises(Invalid, match="degree: is declared in the description; letters moves encrypted payloads"):
         await accept(site, a_letter(site, b"in clear"))
@@ -270,7 +273,7 @@ async def test_a_slow_step_runs_in_a_thread_and_sees_the_payloads(site: Site, re
 async def test_a_step_gets_no_payload_that_is_sealed(site: Site, register: Register):
     """It has the description alone."""
     change(site, ROUTE, enrichment=[{"step": "register"}], degree="encrypted")
-    await accept(site, a_letter(site, b"\x30", degree="encrypted"))
+    await accept(site, a_letter(site, SEALED, degree="encrypted"))
     assert register.seen[0].payloads == ()
     assert site.delivery().receiver == ARCHIVE
 

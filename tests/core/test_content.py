@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from core import limits
-from core.content import Checker, Content, Contents, Mistake, anything_sealed
+from core.content import Checker, Content, Contents, Mistake, no_seal
 from core.errors import ConfigError, Invalid
 from core.integration import Integration
+from core.seal.sealing import seal
+from tests.core.seal.holders import holder
 
 CANARY = "Canary-7"
 XSD = b'<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema"><xs:element name="a" type="xs:int"/></xs:schema>'
@@ -92,22 +94,24 @@ def test_of_a_declared_payload_only_what_is_declared_is_held():
     assert len(refused(words, content(b"\x00", "text/csvx"))) == 1
 
 
+def sealed(octets: bytes) -> bytes:
+    """Octets that only one system can read."""
+    return b"".join(seal([octets], [holder("p256").certificate]))
+
+
 @pytest.mark.requirement("R65")
-def test_of_an_encrypted_payload_only_the_seal_is_looked_at():
-    """What looks for the seal gets the first octets, never more than it needs."""
-    one, seen = integration("encrypted"), []
-
-    def looks_sealed(head: bytes) -> str:
-        seen.append(head)
-        return "" if head.startswith(b"0") else "is no sealed content"
-
-    checker = Checker(one, {}, looks_sealed)
-    assert checker.judge("encrypted", [content(b"0" * (limits.SEALED_HEAD + 10)), content(b"0")]) == ()
-    assert [len(head) for head in seen] == [limits.SEALED_HEAD, 1]
-    with pytest.raises(Invalid, match=r"/: payload 2: is no sealed content"):
-        checker.judge("encrypted", [content(b"0"), content(b"clear")])
-    assert anything_sealed(b"clear") == ""
-    assert Checker(one, {}).judge("encrypted", [content(b"clear")]) == ()
+def test_of_an_encrypted_payload_only_the_seal_is_looked_at(monkeypatch: pytest.MonkeyPatch):
+    """Whatever is in it; and of a large one no more is read than the seal may take."""
+    one = integration("encrypted")
+    assert warned(one, content(sealed(CANARY.encode())), content(sealed(b"x" * 300_000))) == ()
+    assert refused(one, content(sealed(b"x")), content(f"in clear: {CANARY}".encode()))[0].startswith(
+        "/: payload 2: is not sealed: "
+    )
+    assert no_seal(sealed(b"x")) == ""
+    seen: list[int] = []
+    monkeypatch.setattr("core.content.no_seal", lambda head: seen.append(len(head)) or "")
+    warned(one, content(b"0" * (limits.SEAL_HEADER + 10)), content(b"0"))
+    assert seen == [limits.SEAL_HEADER, 1]
 
 
 @pytest.mark.requirement("R61", "R65")

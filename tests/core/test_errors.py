@@ -8,7 +8,7 @@ import re
 import pytest
 
 from core import errors
-from core.errors import ConfigError, DescriptionError, Finding, Invalid, Overloaded, Refused, StafetError
+from core.errors import ConfigError, DescriptionError, Finding, Invalid, Overloaded, Refused, SealError, StafetError
 
 CLASSES = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, StafetError)]
 
@@ -49,6 +49,17 @@ def test_a_description_error_names_the_field():
     """The field is a part of the message and an attribute."""
     error = DescriptionError("receiver.system", "is empty")
     assert (str(error), error.field, error.cause) == ("receiver.system: is empty", "receiver.system", "is empty")
+
+
+def test_a_seal_error_names_the_field():
+    """Field and cause, as for a description; it ends as damaged octets do."""
+    error = SealError("mac", "it does not open")
+    assert (str(error), error.field, error.cause, error.exit_code) == (
+        "mac: it does not open",
+        "mac",
+        "it does not open",
+        4,
+    )
 
 
 def test_overloaded_says_when_to_come_back():

@@ -40,3 +40,5 @@ def test_limits_that_rest_on_each_other_do():
     assert limits.REVOCATION_PAUSE < limits.REVOCATION_REFRESH < limits.RESPONSE_AGE
     assert limits.REVOCATION_FIRST < limits.REVOCATION_TIMEOUT
     assert limits.RESPONSE_SIZE < limits.REVOCATION_LIST_SIZE
+    assert limits.SEAL_ALGORITHM < limits.SEAL_HEADER // limits.SEAL_RECIPIENTS < limits.SEAL_CHUNK
+    assert limits.PAYLOAD_SIZE < limits.SEAL_SIZE

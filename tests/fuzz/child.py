@@ -31,7 +31,13 @@ RESIDENT: Final = 1024
 """Resident memory of a target, in mebibytes."""
 ONE_INPUT: Final = 10
 """Seconds one input may take."""
-MODULES: Final = ("tests.fuzz.wire", "tests.fuzz.security", "tests.fuzz.kernel", "tests.fuzz.registry")
+MODULES: Final = (
+    "tests.fuzz.wire",
+    "tests.fuzz.security",
+    "tests.fuzz.kernel",
+    "tests.fuzz.sealed",
+    "tests.fuzz.registry",
+)
 
 
 def load_targets() -> dict[str, Any]:

@@ -37,6 +37,7 @@ WANTED = {
     "documents",
     "conditions",
     "mapping",
+    "sealed",
 }
 ENGINES = ["atheris", "random"]
 
