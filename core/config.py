@@ -27,7 +27,7 @@ from core.agreement import ServiceAgreement
 from core.clock import Micros, from_datetime
 from core.content import Contents
 from core.description import Description
-from core.documents import Read, read_directory
+from core.documents import SCHEMA_SUFFIXES, Read, read_directory
 from core.enrichment import Enrichments, Table
 from core.errors import ConfigError, DescriptionError
 from core.integration import Integration
@@ -67,6 +67,13 @@ class Configuration:
     documents: Mapping[str, Mapping[str, Any]]
     files: Mapping[str, bytes] = field(default_factory=dict)
     number: int = 0
+    places: Mapping[tuple[str, str], Read] = field(default_factory=dict, compare=False, repr=False)
+    """Where each document stands, by kind and id, when it was read from a directory."""
+
+    def where(self, kind: str, name: str, path: str = "") -> str:
+        """``file:line`` of a document's field, or "" for a document that came from elsewhere."""
+        read = self.places.get((kind, name))
+        return read.where(path.split(".")) if read is not None else ""
 
     def all(self, kind: str) -> Mapping[str, Any]:
         """The documents of one kind by id."""
@@ -167,15 +174,14 @@ def load(root: Path, kinds: Mapping[str, type[BaseModel]], checks: Sequence[Chec
             continue
         documents[kind][name] = read.model
         places[kind, name] = read
-    configuration = Configuration(documents, directory.files)
+    configuration = Configuration(documents, directory.files, places=places)
     problems = list(directory.problems)
     if not problems:
         for problem in (p for check in (check_kernel, *checks) for p in check(configuration)):
-            found = places.get((problem.kind, problem.id))
-            where = found.where(problem.field.split(".")) if found else str(root)
+            where = configuration.where(problem.kind, problem.id, problem.field)
             whole = ": ".join(filter(None, (f"{problem.kind} {problem.id}".strip(), problem.field)))
-            words = problem.field if found else whole
-            problems.append(ConfigError(where, words, problem.cause, problem.remedy))
+            words = problem.field if where else whole
+            problems.append(ConfigError(where or str(root), words, problem.cause, problem.remedy))
     if problems:
         raise ExceptionGroup("the configuration is not applied", problems)
     return configuration
@@ -201,19 +207,55 @@ def check_kernel(configuration: Configuration) -> Iterable[Problem]:
         for index, target in enumerate(route.to):
             if target.system not in systems and target.system != RESIDUAL:
                 yield _unknown("route", route.id, f"to.{index}.system", target.system, systems)
-    for item in configuration.all("value-list").values():
+    lists = configuration.all("value-list")
+    for item in lists.values():
         if item.owner not in systems:
             yield _unknown("value-list", item.id, "owner", item.owner, systems)
-    lists = configuration.all("value-list")
     for item in configuration.all("subscription").values():
+        if item.system not in systems:
+            yield _unknown("subscription", item.id, "system", item.system, systems)
+        if item.integration not in integrations:
+            yield _unknown("subscription", item.id, "integration", item.integration, integrations)
         if item.subjects_in is not None and item.subjects_in not in lists:
             yield _unknown("subscription", item.id, "subjects_in", item.subjects_in, lists)
+    for system in systems.values():
+        yield from _check_certificates(configuration, system)
     for mistake in configuration.contents.mistakes():
         yield Problem("integration", mistake.integration, mistake.field, mistake.cause, mistake.remedy)
     wrong = [Problem("integration", *mistake) for mistake in configuration.enrichments.mistakes()]
     yield from wrong
+    for integration in integrations.values():
+        yield from _check_what_it_names(configuration, integration)
     for integration in () if wrong else integrations.values():
         yield from _run_tests(configuration, integration)
+
+
+def _check_certificates(configuration: Configuration, system: System) -> Iterable[Problem]:
+    """That the files a system names are there and hold certificates."""
+    for field_name in ("certificates", "sealing_certificates"):
+        for index, name in enumerate(getattr(system, field_name)):
+            try:
+                certificates_in(configuration.files, name)
+            except ValueError as error:
+                remedy = "put it beside the documents, as PEM or DER, and name it from their directory on"
+                yield Problem("system", system.id, f"{field_name}.{index}", str(error), remedy)
+
+
+def _check_what_it_names(configuration: Configuration, integration: Integration) -> Iterable[Problem]:
+    """That the schema, the systems and the functions an integration speaks of are there."""
+    systems, functions = configuration.all("system"), configuration.all("function")
+    if integration.contract is not None and integration.contract.file:
+        wanted = integration.contract.file
+        if wanted not in configuration.files:
+            schemas = sorted(name for name in configuration.files if name.endswith(SCHEMA_SUFFIXES))
+            known = ", ".join(schemas[:8]) or "there are no schemas"
+            cause = f"there is no file {wanted!r} in the configuration directory"
+            yield Problem("integration", integration.id, "contract.file", cause, f"known: {known}")
+    for index, expected in enumerate(integration.receipts):
+        if expected.system is not None and expected.system not in systems:
+            yield _unknown("integration", integration.id, f"receipts.{index}.system", expected.system, systems)
+        if expected.function is not None and expected.function not in functions:
+            yield _unknown("integration", integration.id, f"receipts.{index}.function", expected.function, functions)
 
 
 def _unknown(kind: str, name: str, where: str, value: str, known: Iterable[str]) -> Problem:
@@ -224,15 +266,8 @@ def _unknown(kind: str, name: str, where: str, value: str, known: Iterable[str])
 def _run_tests(configuration: Configuration, integration: Integration) -> Iterable[Problem]:
     for index, test in enumerate(integration.tests):
         where = f"tests.{index}"
-        base: dict[str, Any] = {
-            "type": integration.types[0],
-            "sender": "example",
-            "sensitivity": integration.sensitivity,
-            "priority": integration.priority,
-            "degree": integration.degree,
-        }
         try:
-            description = Description.parse(json.dumps({**base, **test.description}, default=str))
+            description = integration.describe({"sender": "example", **test.description})
         except DescriptionError as error:
             yield Problem("integration", integration.id, f"{where}.description.{error.field}", error.cause)
             continue
@@ -243,7 +278,9 @@ def _run_tests(configuration: Configuration, integration: Integration) -> Iterab
             got, why = _receivers(configuration, enriched.description, integration)
         if got != sorted(test.expect):
             cause = f"goes to {', '.join(got) or 'nobody'} ({why}), expected {', '.join(test.expect) or 'nobody'}"
-            yield Problem("integration", integration.id, f"{where}.expect", cause, "change the routes or the example")
+            filters = "subscriptions" if integration.capability == "notification" else "routes"
+            remedy = f"change the {filters} or the example"
+            yield Problem("integration", integration.id, f"{where}.expect", cause, remedy)
 
 
 def _receivers(

@@ -10,7 +10,7 @@ Rules it holds:
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -25,6 +25,12 @@ Text = Annotated[
 ValidationDegree = Literal["known", "declared", "encrypted"]
 Sensitivity = Literal["public", "internal", "confidential", "sensitive"]
 Priority = Literal["urgent", "normal", "bulk"]
+_SENSITIVITIES: Final[tuple[Sensitivity, ...]] = get_args(Sensitivity)
+
+
+def rank(sensitivity: Sensitivity) -> int:
+    """How sensitive that is: the higher, the more."""
+    return _SENSITIVITIES.index(sensitivity)
 
 
 class _Model(BaseModel):
@@ -56,23 +62,41 @@ class Description(_Model):
     """What is known of a parcel's payload. Times are UTC microseconds."""
 
     type: Text
+    """What kind of payload it is, in the words of its integration."""
     version: Text = "1"
+    """The version of the payload's contract."""
     sender: Text
+    """The sending system."""
     receiver: Address = Address()
+    """The intended receiver, where the sender says one."""
     classifications: tuple[Classification, ...] = Field(default=(), max_length=limits.DESCRIPTION_ITEMS)
+    """What it is about, as codes of taxonomies: a subject, an action."""
     references: tuple[Reference, ...] = Field(default=(), max_length=limits.DESCRIPTION_ITEMS)
+    """Cases, documents and other objects elsewhere that it belongs to."""
     subjects: tuple[Text, ...] = Field(default=(), max_length=limits.DESCRIPTION_ITEMS, repr=False)
+    """Whom it is about: persons and companies, by number. Personal data."""
     sensitivity: Sensitivity = "confidential"
+    """How sensitive the payload is."""
     occurred: int | None = None
+    """When what it tells of happened, in microseconds since 1970, UTC."""
     expires: int | None = None
+    """When it is of no use any more, in microseconds since 1970, UTC."""
     priority: Priority = "normal"
+    """How soon it is delivered beside others."""
     correlation_id: Text | None = None
+    """What the messages of one dialogue have in common."""
     process_id: Text | None = None
+    """What the steps of one process across systems have in common."""
     degree: ValidationDegree = "declared"
+    """How much of the payload the platform knows: its contract, what its sender declares, or nothing because it is encrypted."""
     media_type: Text = "application/octet-stream"
+    """Of the first payload."""
     size: int = Field(default=0, ge=0)
+    """Octets of all payloads together."""
     digest: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64})?$")] = ""
+    """SHA-256 of the first payload, in hexadecimal."""
     attributes: dict[Text, Text] = Field(default_factory=dict, max_length=limits.DESCRIPTION_ITEMS)
+    """What a protocol says beyond the other fields; each name begins with the gateway that wrote it."""
 
     @classmethod
     def parse(cls, data: str | bytes) -> Self:

@@ -284,10 +284,12 @@ class Enrichments:
             found = self._ready[name] = tuple(_ready(name, index, one) for index, one in steps)
         return found
 
-    def run(self, description: Description, integration: str) -> Enriched:
-        """All steps here and now, without payloads: for examples and explanations."""
+    def run(self, description: Description, integration: str, *, quick_only: bool = False) -> Enriched:
+        """The steps here and now, without payloads: for examples and explanations."""
         state = Enriched(description)
         for ready in self.of(integration):
+            if quick_only and not ready.step.quick:
+                continue
             state = enriched_by(state, ready, attempt(ready, state, Context(integration, self.tables)))
             if state.residual:
                 break

@@ -5,12 +5,14 @@ Rule: one document a kind of exchange; creating or changing one never touches an
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
 from core import limits
-from core.description import Priority, Sensitivity, Text, ValidationDegree
+from core.description import Description, Priority, Sensitivity, Text, ValidationDegree
 from core.system import Document, Name
 
 Capability = Literal["notification", "handover", "file"]
@@ -21,7 +23,7 @@ _SIZES: Final[dict[Any, int]] = {"notification": limits.NOTIFICATION_SIZE, "hand
 
 
 class RouteTest(Document):
-    """An example that `check` runs through the routes: where this description must go."""
+    """An example that `check` runs through the routes, or the subscriptions: where this description must go."""
 
     description: dict[str, Any]
     """Fields of a payload description that differ from the integration's own defaults."""
@@ -149,3 +151,13 @@ class Integration(Document):
         if self.degree == "encrypted" and self.contract is not None:
             raise ValueError("an encrypted payload cannot be checked: leave the contract out")
         return self
+
+    def describe(self, fields: Mapping[str, Any]) -> Description:
+        """A description that says ``fields``, and what the integration says of the rest. Raises `DescriptionError`."""
+        base = {
+            "type": self.types[0],
+            "sensitivity": self.sensitivity,
+            "priority": self.priority,
+            "degree": self.degree,
+        }
+        return Description.parse(json.dumps({**base, **fields}, default=str))

@@ -147,6 +147,18 @@ REVOCATION_UNUSED: Final = 30 * DAY
 OWN_CERTIFICATE: Final = 397 * DAY
 #: Routes in one configuration.
 ROUTES: Final = 10_000
+#: How long before its end people are told that a service agreement ends: a new one has to be asked for and approved.
+AGREEMENT_SOON: Final = 30 * DAY
+#: Configurations that wait for a second person at once: each is kept whole, and more than people can look at helps nobody.
+PROPOSALS: Final = 20
+#: How far back `stafet backtest` looks when it is not told: every monthly run of a system has come once.
+BACKTEST_SINCE: Final = 30 * DAY
+#: Descriptions that a backtest reads at a time: some MiB at most, however many parcels there are.
+BACKTEST_PAGE: Final = 500
+#: Parcels that a backtest names as examples of one difference: enough to look one up, few enough to read.
+BACKTEST_EXAMPLES: Final = 3
+#: Differences that a backtest tells apart; the rest is counted as one, so that memory stays flat whatever the parcels are.
+BACKTEST_GROUPS: Final = 1000
 #: Octets of one configuration document.
 DOCUMENT_SIZE: Final = 1024 * 1024
 #: Levels of lists and mappings in one configuration document: no kind has more than eight, and reading costs the square of them.

@@ -15,8 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from core import backup, commands, config, limits
+from core import backup, commands, limits
 from core.admission import Admitted
+from core.applying import Applying
 from core.clock import Micros
 from core.commands import Redirect, Settlement, SettlementResult, Skip
 from core.config import Configuration
@@ -26,10 +27,9 @@ from core.description import Description
 from core.errors import NotFound, PayloadError, StaleLease, UsageError
 from core.gateway import Lease
 from core.kernel import NodeKernel
-from core.ledger import alarms, parcels, unreachable, versions
+from core.ledger import alarms, parcels, unreachable
 from core.ledger import deliveries as queue
 from core.ledger.deliveries import Settle
-from core.ledger.versions import Version
 from core.local import Operation, Progress
 from core.mailroom import boxes_of
 from core.pace import Pause
@@ -60,8 +60,7 @@ class Operations:
             "status": self.status,
             "send": self.send,
             "take": self.take,
-            "apply": self.apply,
-            "rollback": self.rollback,
+            **Applying(self._runtime, self._changed).table(),
             "resend": self.resend,
             "skip": self.skip,
             "backup": self.backup,
@@ -268,39 +267,7 @@ class Operations:
             return (), decision.cause
         return deliveries_for(parcel, decision, configuration.number, now, self._runtime.pace), ""
 
-    # -- configuration
-
-    async def apply(self, args: Mapping[str, Any], _progress: Progress) -> Any:
-        """Check a directory whole, store it as the next version, and follow it."""
-        catalogue = self._runtime.catalogue
-        root = Path(args["directory"])
-        loop = asyncio.get_running_loop()
-        try:
-            wanted = await loop.run_in_executor(None, config.load, root, catalogue.kinds, catalogue.checks)
-        except ExceptionGroup as group:
-            raise UsageError("\n".join(str(problem) for problem in group.exceptions)) from None
-        changes = config.plan(self._runtime.configuration, wanted)
-        in_force = self._runtime.configuration.number
-        # When the newest version cannot be used, going back to what is in force is a change.
-        if not changes and await self._runtime.read(versions.latest_number) == in_force:
-            return {"version": self._runtime.configuration.number, "changes": []}
-        number = await self._store(wanted.to_json(), args["who"], args["why"])
-        return {"version": number, "changes": [[c.what, c.kind, c.id] for c in changes]}
-
-    async def rollback(self, args: Mapping[str, Any], _progress: Progress) -> Any:
-        """Store an old version's content as the next version, and follow it."""
-        old = await self._runtime.read(versions.get, int(args["number"]))
-        if old is None:
-            raise NotFound(f"there is no configuration version {args['number']}")
-        self._runtime.version(old.number)
-        number = await self._store(old.content, args["who"], args["why"] or f"back to version {old.number}")
-        return {"version": number, "as": old.number}
-
-    async def _store(self, content: str, who: str, why: str) -> int:
-        version = Version(0, self._runtime.clock.now(), who[:255], why[:1024], content)
-        number: int = await self._runtime.do(commands.VERSION, version)
-        self._changed(Configuration.from_json(content, self._runtime.catalogue.kinds, number))
-        return number
+    # -- keeping
 
     async def clear(self, args: Mapping[str, Any], _progress: Progress) -> Any:
         """Somebody has seen to these ``alarms``."""
@@ -318,8 +285,6 @@ class Operations:
                 done = await change(list_id, values)
                 return {"list": list_id, "added": done.added, "removed": done.removed, "count": done.count}
         return {"list": list_id, "added": 0, "removed": 0, "count": await desk.count(list_id)}
-
-    # -- keeping
 
     async def backup(self, args: Mapping[str, Any], progress: Progress) -> Any:
         """Copy ledger and store into ``directory`` while work goes on; deletion pauses."""

@@ -101,3 +101,17 @@ class Acceptance:
     judgement: Judgement
     parcel_id: str
     answer: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What the ledger still knows of a parcel. ``description`` is None when retention has emptied it."""
+
+    id: str
+    sender: str
+    integration: str
+    accepted_at: Micros
+    description: str | None
+    largest: int
+    """Octets of its largest payload."""
+    has_subjects: bool

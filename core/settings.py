@@ -70,6 +70,8 @@ class NodeSettings(_Section):
     """Deliveries this node attempts at once."""
     waiting_in_all: Annotated[int, Field(ge=1)] = WAITING_IN_ALL
     """Open deliveries at which more parcels are refused for a while."""
+    second_person: bool = False
+    """Whether a change of high risk, as `stafet plan` says it, is applied only when somebody else approves it."""
     home: Path = Field(default=Path(), exclude=True)
 
     def path(self, value: Path) -> Path:

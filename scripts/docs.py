@@ -19,7 +19,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple, get_args
+from typing import Any, Final, NamedTuple
 
 import yaml
 from pydantic import BaseModel
@@ -27,7 +27,8 @@ from pydantic import BaseModel
 ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scripts.marks import DocsError, marks_in  # noqa: E402 - the folder above has to be known first
+from core.schema import attribute_docs, models_in  # noqa: E402 - the folder above has to be known first
+from scripts.marks import DocsError, marks_in  # noqa: E402 - as above
 
 KINDS: Final = (
     ("system", "core.system", "System"),
@@ -36,6 +37,8 @@ KINDS: Final = (
     ("table", "core.enrichment", "Table"),
     ("value-list", "core.lists", "ValueList"),
     ("service-agreement", "core.agreement", "ServiceAgreement"),
+    ("subscription", "core.subscription", "Subscription"),
+    ("function", "core.system", "Function"),
     ("as4.party", "gateways.as4.settings", "Party"),
     ("as4.partner", "gateways.as4.settings", "Partner"),
     ("node settings", "core.settings", "NodeSettings"),
@@ -243,30 +246,6 @@ def limits_page() -> str:
 # ---------------------------------------------------------------------------------------------------------- settings
 
 
-def attribute_docs(model: type[BaseModel]) -> dict[str, str]:
-    """Field name → the string written below the field, bases included."""
-    docs: dict[str, str] = {}
-    for kind in reversed(model.__mro__):
-        if not issubclass(kind, BaseModel) or kind is BaseModel:
-            continue
-        body = ast.parse(inspect.cleandoc("\n" + inspect.getsource(kind))).body[0]
-        assert isinstance(body, ast.ClassDef)
-        for field, below in zip(body.body, body.body[1:], strict=False):
-            if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
-                continue
-            if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
-                docs[field.target.id] = str(below.value.value)
-    return docs
-
-
-def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Every model an annotation speaks of."""
-    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
-        yield annotation
-    for part in get_args(annotation):
-        yield from models_in(part)
-
-
 def _numbers(schema: Mapping[str, Any]) -> str:
     words = {
         "minimum": "at least {}",
@@ -423,6 +402,8 @@ def pages(root: Path = ROOT) -> dict[Path, str]:
         Path("docs/reference/cli.md"): cli_page(),
         Path("docs/reference/as4-samples.md"): _load("scripts.sample_table", "samples_page")(root, MADE),
         Path("docs/reference/conformance.md"): _load("scripts.assertions", "assertions_page")(root, MADE),
+        Path("docs/reference/payload-description.md"): _load("scripts.payload_description", "page")(MADE),
+        **_load("scripts.schema_pages", "pages")(),
     }
     return {path: text for path, text in made.items() if text is not None}
 

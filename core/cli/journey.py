@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from sqlalchemy import Connection, select
 
 from core import explain as words
+from core import limits
 from core.cli import talk
+from core.cli.configuration import read_configuration
 from core.cli.output import Json, say, say_json, table
-from core.clock import local
+from core.clock import SystemClock, local
 from core.delivery import OPEN_STATES, State
-from core.errors import NotFound
+from core.documents import read_value
+from core.errors import NotFound, UsageError
 from core.kernel import refusal_id
 from core.ledger import deliveries, parcels, trace, unreachable
 from core.ledger.tables import idempotency
 from core.ledger.trace import Line
+from core.lint import CODES as ODDITIES
 from core.runtime import Catalogue
+from core.whatif import Sent, answers, enriched, place
 
 Reference = Annotated[str, typer.Argument(help="A parcel, a delivery, or the name the far side knows it by.")]
 
@@ -78,11 +84,24 @@ def trace_of(reference: Reference, as_json: Json = False) -> None:
 
 
 def explain(
-    reference: Annotated[str, typer.Argument(help="A reference as for trace, or a code.")], as_json: Json = False
+    reference: Annotated[str, typer.Argument(help="A reference as for trace, or a code.")] = "",
+    description: Annotated[
+        Path | None, typer.Option(help="Instead: a payload description (JSON or YAML) that nobody has sent yet.")
+    ] = None,
+    integration: Annotated[str, typer.Option(help="The integration it would be sent under.")] = "",
+    directory: Annotated[
+        Path | None, typer.Option(help="Ask this configuration directory instead of the version in force.")
+    ] = None,
+    as_json: Json = False,
 ) -> None:
-    """Say where something stands, why, and what to change."""
+    """Say where something stands, why, and what to change; or where something would go, and what each filter says of it."""
     catalogue = Catalogue()
-    meaning = words.code(reference, catalogue.explain)
+    if description is not None:
+        _explain_unsent(description, integration, directory, catalogue, as_json)
+        return
+    if not reference:
+        raise UsageError("reference: say a parcel, message or code, or --description FILE with --integration")
+    meaning = words.code(reference, catalogue.explain) or ODDITIES.get(reference, "")
     if meaning:
         sentences = [meaning]
     else:
@@ -93,6 +112,57 @@ def explain(
         return
     for sentence in sentences:
         say(sentence)
+
+
+def _explain_unsent(path: Path, name: str, directory: Path | None, catalogue: Catalogue, as_json: bool) -> None:
+    """Where a description would go now, and what every route or subscription says of it."""
+    if directory is not None:
+        wanted = read_configuration(directory, catalogue, as_json)
+    else:
+        with talk.looking() as connection:
+            wanted = talk.stored(connection, catalogue)
+    integration = wanted.all("integration").get(name)
+    if integration is None:
+        known = ", ".join(sorted(wanted.all("integration"))) or "none"
+        raise UsageError(f"integration: nothing is called {name!r}; known: {known}")
+    said = integration.describe(_fields(path))
+    now = SystemClock().now()
+    sent = Sent(said.sender, name, said.without_subjects(), said.size, has_subjects=bool(said.subjects))
+    where, asked, gained = place(wanted, sent, now), answers(wanted, sent, now), enriched(wanted, sent)
+    if as_json:
+        listed = [{"kind": a.kind, "id": a.id, "matches": a.matches, "why": a.why} for a in asked]
+        say_json(
+            {
+                "rules": where.rules,
+                "receivers": where.receivers,
+                "cause": where.cause,
+                "added": gained.added,
+                "answers": listed,
+            }
+        )
+        return
+    why = f"by {', '.join(where.rules)}" if where.rules else where.cause
+    say(f"to {', '.join(where.receivers) or 'nobody'}: {why}")
+    for facts in gained.added:
+        say(f"{words.event('enriched', facts)}: {words.detail('enriched', facts)}")
+    for one in asked:
+        matched = {True: "matches", False: "does not match", None: "cannot be said"}[one.matches]
+        say(f"{one.kind} {one.id}: {matched}: {one.why}")
+
+
+def _fields(path: Path) -> dict[str, Any]:
+    """What a file says of a description. Raises `UsageError`, `ConfigError`."""
+    try:
+        with path.open("rb") as file:
+            octets = file.read(limits.DESCRIPTION_SIZE + 1)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    if len(octets) > limits.DESCRIPTION_SIZE:
+        raise UsageError(f"{path}: longer than {limits.DESCRIPTION_SIZE} octets")
+    value = read_value(octets, str(path))
+    if not isinstance(value, dict):
+        raise UsageError(f"{path}: is no mapping of fields; see docs/reference/payload-description.md")
+    return value
 
 
 def explanation(connection: Connection, found: Journey, catalogue: Catalogue) -> list[str]:

@@ -11,7 +11,20 @@ from typing import Annotated, Any
 import typer
 
 from core import log
-from core.cli import certificates, configuration, journey, keeping, keys, parcels, sealing, talk, values
+from core.cli import (
+    approving,
+    certificates,
+    configuration,
+    journey,
+    keeping,
+    keys,
+    parcels,
+    publishing,
+    replaying,
+    sealing,
+    talk,
+    values,
+)
 from core.cli.output import ERR
 from core.errors import Fatal, StafetError
 from core.node import Node
@@ -24,7 +37,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Moves messages and files between systems, and never drops one.",
 )
-for module in (configuration, parcels, journey, keeping, certificates, sealing, values):
+_MODULES = (
+    configuration,
+    approving,
+    publishing,
+    replaying,
+    parcels,
+    journey,
+    keeping,
+    certificates,
+    sealing,
+    values,
+)
+for module in _MODULES:
     module.add_to(app)
 app.add_typer(keys.app, name="keys")
 

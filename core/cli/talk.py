@@ -38,9 +38,9 @@ def settings() -> NodeSettings:
 
 
 def who() -> str:
-    """Who types."""
+    """Who types, also where that is somebody else's hands: behind `sudo` it is who called it."""
     try:
-        return getpass.getuser()
+        return os.environ.get("SUDO_USER") or getpass.getuser()
     except (KeyError, OSError):
         return f"uid {os.getuid()}"
 

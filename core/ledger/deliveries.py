@@ -21,7 +21,7 @@ from core.delivery import OPEN_STATES, Delivery, Event, Frozen, State, advance, 
 from core.errors import Conflict
 from core.gateway import Outcome
 from core.ledger.driver import Insert, Select, Update
-from core.ledger.tables import delivery, frozen, outside_id, receipt
+from core.ledger.tables import delivery, frozen, outside_id, parcel, receipt
 from core.ledger.tables import node as node_table
 from core.receipt import Receipt
 
@@ -330,6 +330,15 @@ def count_by_state(connection: Connection) -> dict[str, int]:
     """How many deliveries are in each state."""
     query = select(delivery.c.state, func.count()).group_by(delivery.c.state)
     return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def open_by_cause(connection: Connection) -> list[tuple[str, str, str, str, str, int]]:
+    """Open deliveries by what they depend on: (rule, receiver, integration, gateway, destination, how many)."""
+    d, states = delivery.c, [state.value for state in OPEN_STATES]
+    columns = (d.rule, d.receiver, parcel.c.integration, d.gateway, d.destination)
+    joined = delivery.join(parcel, parcel.c.id == d.parcel_id)
+    query = select(*columns, func.count()).select_from(joined).where(d.state.in_(states)).group_by(*columns)
+    return [(row[0], row[1], row[2], row[3], row[4], row[5]) for row in connection.execute(query)]
 
 
 def redirect(connection: Connection, delivery_id: str, targets: Sequence[Delivery]) -> bool:

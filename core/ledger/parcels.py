@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, and_, delete, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, func, insert, select, tuple_, update
 
 from core.clock import Micros
 from core.delivery import Delivery
@@ -19,7 +19,8 @@ from core.ledger.deliveries import add_deliveries
 from core.ledger.driver import Insert
 from core.ledger.tables import further_answer, idempotency, inline_payload, parcel, payload
 from core.ledger.trace import Entry
-from core.parcel import Acceptance, Item, Judgement, Key, Parcel, Payload
+from core.limits import TRANSFER
+from core.parcel import Acceptance, Item, Judgement, Key, Parcel, Past, Payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,3 +221,30 @@ def forget_keys(connection: Connection, before: Micros, scopes: Mapping[str, Mic
         old = delete(idempotency).where(idempotency.c.scope == scope, idempotency.c.created_at < at)
         gone += connection.execute(old).rowcount
     return gone
+
+
+def described_since(connection: Connection, since: Micros, integration: str, after: str, limit: int) -> list[Past]:
+    """A page of what came since then, in the order of ids; ``after`` is the last id of the page before, or ""."""
+    largest = select(func.coalesce(func.max(payload.c.size), 0)).where(payload.c.parcel_id == parcel.c.id)
+    c, kept = parcel.c, parcel.c.wrapped_key != b""
+    columns = (c.id, c.sender, c.integration, c.accepted_at, case((kept, c.description)).label("description"))
+    query = select(*columns, largest.scalar_subquery().label("largest"), c.sealed_subjects.is_not(None).label("about"))
+    query = query.where(*_since(since, integration), c.id > after).order_by(c.id).limit(limit)
+    return [
+        Past(r.id, r.sender, r.integration, r.accepted_at, r.description, r.largest, bool(r.about))
+        for r in connection.execute(query)
+    ]
+
+
+def count_since(connection: Connection, since: Micros, integration: str) -> int:
+    """How many parcels came since then."""
+    return int(
+        connection.execute(select(func.count()).select_from(parcel).where(*_since(since, integration))).scalar_one()
+    )
+
+
+def _since(since: Micros, integration: str) -> list[ColumnElement[bool]]:
+    """Ids sort by the time they were made, which is at most a transfer before the parcel is accepted."""
+    first = f"{max(since - TRANSFER, 0) // 1000:012x}"
+    wanted = [parcel.c.id >= first, parcel.c.accepted_at >= since]
+    return [*wanted, parcel.c.integration == integration] if integration else wanted

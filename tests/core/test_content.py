@@ -170,6 +170,12 @@ def test_a_checker_is_made_once():
     assert contents(integration("encrypted")).of("letters") is not None
 
 
+def test_a_schema_that_is_not_there_is_no_schema():
+    """Whatever the configuration said when it was checked."""
+    with pytest.raises(ConfigError, match=r"^no\.xsd: is no file of the configuration directory"):
+        contents(integration("known", {"format": "xsd", "file": "no.xsd"})).of("letters")
+
+
 def test_a_schema_that_cannot_be_used_is_said_each_time():
     """Nothing passes because its check could not be made."""
     held = contents(integration("known", {"format": "xsd", "file": "broken.xsd"}))
@@ -182,7 +188,6 @@ def test_a_schema_that_cannot_be_used_is_said_each_time():
 @pytest.mark.parametrize(
     ("contract", "changes", "field", "said"),
     [
-        ({"format": "xsd", "file": "no.xsd"}, {}, "contract.file", "no.xsd: is no file of the configuration directory"),
         ({"format": "xsd", "file": "broken.xsd"}, {}, "contract.file", "broken.xsd:1: "),
         ({"format": "xsd", "file": "a.json"}, {}, "contract.file", "a schema of format xsd is a .xsd file"),
         ({"format": "openapi", "file": "a.xsd"}, {}, "contract.file", "a schema of format openapi is a .json file"),
@@ -225,6 +230,7 @@ def test_what_fits_is_no_mistake():
         integration("known", contract, id="c"),
         integration("declared", None, id="d"),
         integration("encrypted", None, id="e", **large),
+        integration("known", {"format": "xsd", "file": "named-elsewhere.xsd"}, id="f"),
     )
     assert list(fits.mistakes()) == []
     assert Mistake("a", "b", "c").remedy == ""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from core import limits
-from core.description import Address, Classification, Description, Reference
+from core.description import Address, Classification, Description, Reference, rank
 from core.errors import DescriptionError
 
 LEAST = {"type": "letter", "sender": "birkelund-post"}
@@ -123,3 +123,8 @@ def test_a_description_cannot_be_changed():
     """Facts stand."""
     with pytest.raises(ValidationError, match="frozen"):
         FULL.sender = "somebody-else"  # type: ignore[misc]
+
+
+def test_sensitivities_have_an_order():
+    """From what everybody may see to what hardly anybody may."""
+    assert [rank("public"), rank("internal"), rank("confidential"), rank("sensitive")] == [0, 1, 2, 3]

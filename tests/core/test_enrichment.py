@@ -274,6 +274,16 @@ def test_steps_go_in_order_until_one_stops_the_parcel(monkeypatch: pytest.Monkey
     assert all(context == Context("letters", {}, ()) for _, context in Stranger.seen[1:])
 
 
+def test_steps_that_ask_elsewhere_can_be_left_out(monkeypatch: pytest.MonkeyPatch):
+    """Where thousands of parcels are asked about."""
+    monkeypatch.setattr(enrichment, "installed", lambda: {"stranger": Stranger(), "table": TableStep()})
+    monkeypatch.setattr(Stranger, "quick", False)
+    Stranger.gives = [Additions("here", attributes={"a.b": "1"})]
+    both = Enrichments(integration({"step": "stranger"}, by_table()), {"units": UNITS})
+    assert both.run(classed("28.00"), "letters", quick_only=True).description.attributes == {"unit.other": "South"}
+    assert both.run(classed("28.00"), "letters").description.attributes == {"a.b": "1", "unit.other": "South"}
+
+
 # --- configuration ----------------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from core import limits
+from core.errors import DescriptionError
 from core.integration import Integration, RouteTest
 
 
@@ -96,3 +97,38 @@ def test_examples_are_part_of_it():
     """An example is a description in part, and the systems it must reach."""
     integration = an_integration(tests=[{"description": {"type": "form", "size": 5}, "expect": ["a", "b"]}])
     assert integration.tests == (RouteTest(description={"type": "form", "size": 5}, expect=("a", "b")),)
+
+
+def test_a_description_says_what_its_integration_says():
+    """What is left out comes from the integration, the first type too; what is wrong is named by field."""
+    letters = Integration(id="letters", types=("letter", "form"), sensitivity="sensitive", priority="bulk")
+    said = letters.describe({"sender": "birkelund-post", "priority": "urgent"})
+    assert (said.type, said.sensitivity, said.priority, said.degree) == ("letter", "sensitive", "urgent", "declared")
+    with pytest.raises(DescriptionError, match="sender"):
+        letters.describe({})
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"contract": {"format": "xsd"}}, "needs a file"),
+        ({"contract": {"format": "declared", "file": "a.xsd"}}, "has no file"),
+        ({"receipts": [{"within": 1, "system": "a", "function": "b"}]}, "of a system or of a function"),
+        ({"receipts": [{"within": 1, "business_days": 1}]}, "one of them"),
+        ({"receipts": [{}]}, "one of them"),
+        ({"degree": "encrypted", "capability": "notification"}, "a notification has none"),
+        ({"degree": "known", "contract": {"format": "declared"}}, "needs a contract with a schema"),
+        ({"degree": "encrypted", "contract": {"format": "declared"}}, "leave the contract out"),
+    ],
+)
+def test_what_cannot_be_together_is_refused(fields: dict[str, Any], said: str):
+    """Each contradiction is said in words."""
+    with pytest.raises(ValidationError, match=said):
+        Integration.model_validate({"id": "letters", "types": ["letter"], **fields})
+
+
+def test_a_contract_and_receipts_that_fit():
+    """A schema with its file, and a receipt within whole business days."""
+    fields = {"contract": {"format": "xsd", "file": "a.xsd"}, "receipts": [{"business_days": 2, "system": "a"}]}
+    made = Integration.model_validate({"id": "letters", "types": ["letter"], "degree": "known", **fields})
+    assert (made.contract is not None and made.contract.file, made.receipts[0].business_days) == ("a.xsd", 2)

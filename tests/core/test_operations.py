@@ -12,19 +12,17 @@ from typing import Any
 
 import pytest
 import yaml
-from sqlalchemy import text
 
 from core import commands, limits
 from core.clock import FrozenClock
 from core.commands import Settlement
 from core.config import Configuration
 from core.delivery import Event, State
-from core.errors import ConfigError, NotAllowed, NotFound, Overloaded, PayloadError, TooLarge, UsageError
+from core.errors import NotAllowed, NotFound, Overloaded, PayloadError, TooLarge, UsageError
 from core.kernel import NodeKernel
 from core.keys import KeyRing, create_kek
 from core.ledger import parcels
 from core.ledger.deliveries import Settle
-from core.ledger.versions import Version
 from core.operations import Operations
 from tests.core.nodes import ARCHIVE, DOCUMENTS, JOURNAL, LARGE, SENDER, Site, make_settings, received
 
@@ -342,48 +340,6 @@ def documents(folder: Path, wanted: list[dict[str, Any]]) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / "all.yaml").write_text(yaml.safe_dump_all(wanted))
     return folder
-
-
-async def test_applying_stores_a_version_and_follows_it(ask: Asked, site: Site, tmp_path: Path):
-    """With who and why; the same again changes nothing; an old one comes back as a new number."""
-    more = {"kind": "system", "id": "herlev-school", "authority": "herlev"}
-    folder = documents(tmp_path / "new", [*DOCUMENTS, more])
-    applied = await ask("apply", directory=str(folder), who="clerk", why="a school")
-    assert applied == {"version": 1, "changes": [["added", "system", "herlev-school"]]}
-    assert await ask("apply", directory=str(folder), who="clerk", why="again") == {"version": 1, "changes": []}
-    assert (await ask("apply", directory=str(documents(folder, DOCUMENTS)), who="x" * 300, why="y" * 2000))[
-        "version"
-    ] == 2
-    back = await ask("rollback", number=1, who="clerk", why="")
-    assert back == {"version": 3, "as": 1}
-    assert [c.number for c in ask.changed] == [1, 2, 3]
-    assert ask.changed[2].documents == ask.changed[0].documents
-    rows = site.runtime.read_now(lambda c: c.execute(text("SELECT who, why FROM config_version ORDER BY number")).all())
-    assert [tuple(row) for row in rows] == [
-        ("clerk", "a school"),
-        ("x" * 255, "y" * 1024),
-        ("clerk", "back to version 1"),
-    ]
-
-
-async def test_a_directory_with_a_mistake_is_not_applied(ask: Asked, tmp_path: Path):
-    """All that is wrong is said, and no version is stored."""
-    wrong = documents(tmp_path / "new", [{"kind": "system", "id": "A"}, {"kind": "route", "id": "r", "to": []}])
-    with pytest.raises(UsageError) as caught:
-        await ask("apply", directory=str(wrong), who="clerk", why="")
-    assert len(str(caught.value).splitlines()) >= 3
-    assert ask.changed == []
-    with pytest.raises(NotFound, match="there is no configuration version 4"):
-        await ask("rollback", number=4, who="clerk", why="")
-
-
-async def test_a_version_this_program_cannot_read_does_not_come_back(ask: Asked, site: Site):
-    """The newest stays the newest."""
-    content = '{"documents":[{"kind":"pigeon.loft","id":"north"}],"files":{}}'
-    await site.runtime.do(commands.VERSION, Version(0, 1, "clerk", "", content))
-    with pytest.raises(ConfigError, match=r"pigeon\.loft"):
-        await ask("rollback", number=1, who="clerk", why="")
-    assert ask.changed == []
 
 
 async def test_alarms_are_cleared(ask: Asked, site: Site):

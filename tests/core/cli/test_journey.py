@@ -100,3 +100,55 @@ def test_an_explanation_says_which_rule_added_what(applied: Call, home: Path, tm
     said = applied("explain", sent).out
     assert "enriched by the step table: added: classification unit 751; origin table units: row note" in said
     assert "added: classification unit 751" in " ".join(applied("trace", sent).out.split())
+    asked = tmp_path / "description.yaml"
+    asked.write_text("sender: sender\n")
+    before = ("explain", "--description", str(asked), "--integration", "notes")
+    assert "enriched by the step table: added: classification unit 751" in applied(*before).out
+    (told,) = json.loads(applied(*before, "--json").out)["added"]
+    assert told["origin"] == "table units: row note"
+
+
+def test_a_description_is_explained_before_anything_is_sent(applied: Call, home: Path, tmp_path: Path):
+    """Where it would go, and of each route why; in the version in force, or in a directory."""
+    path = tmp_path / "description.yaml"
+    path.write_text("sender: sender\npriority: urgent\n")
+    asked = ("explain", "--description", str(path), "--integration", "notes")
+    said = applied(*asked).out
+    assert "to receiver: by to-receiver" in said
+    assert "route to-receiver: matches: first route" in said
+    path.write_text('{"sender": "receiver"}')
+    told = json.loads(applied(*asked, "--json").out)
+    assert told["cause"] == "refused: receiver has no service agreement to send under notes"
+    assert told["answers"][0]["why"] == "sender is 'receiver', the route wants 'sender'"
+    (home / "config" / "more.yaml").write_text(
+        "kind: service-agreement\nid: more\nintegration: notes\nsystem: receiver\nmay: send\n"
+    )
+    assert "residual: no route matches" in applied(*asked, "--directory", str(home / "config")).out
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("sender: sender\ncolour: red\n", "colour: Extra inputs"),
+        ("- a\n", "is no mapping"),
+        ("", "is no mapping"),
+        ("priority: urgent\n", "sender: Field required"),
+        ("sender: &a x\n", "is no plain YAML"),
+        ("sender: " + "x" * 70_000, "longer than"),
+    ],
+)
+def test_a_description_that_is_none_is_refused_by_field(applied: Call, tmp_path: Path, text: str, said: str):
+    """The field or the file is named with the cause."""
+    path = tmp_path / "description.yaml"
+    path.write_text(text)
+    result = applied("explain", "--description", str(path), "--integration", "notes")
+    assert (result.code, said in result.err) == (2, True), result.err
+
+
+def test_explain_says_what_it_needs(applied: Call, tmp_path: Path):
+    """Nothing to explain, no such file, no such integration."""
+    assert "say a parcel, message or code" in applied("explain").err
+    gone = applied("explain", "--description", str(tmp_path / "gone"), "--integration", "notes")
+    assert (gone.code, "gone: No such file" in gone.err) == (2, True)
+    lost = applied("explain", "--description", str(tmp_path / "gone"), "--integration", "dreams")
+    assert (lost.code, "known: notes" in lost.err) == (2, True)

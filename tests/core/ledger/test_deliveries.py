@@ -15,9 +15,10 @@ from core.ledger.claiming import Claim, Claimed
 from core.ledger.deliveries import Renew, Settle, Settled
 from core.ledger.engine import open_engine, upgrade
 from core.ledger.loans import PullClaim, claim_pull
+from core.ledger.parcels import accept_many
 from core.ledger.tables import delivery, node, receipt
 from core.receipt import Level, Receipt, Verdict
-from tests.core.making import NOW, a_delivery
+from tests.core.making import NOW, a_delivery, a_parcel, an_accept
 
 LATER = NOW + limits.LEASE
 
@@ -474,3 +475,17 @@ def test_a_node_that_comes_back_need_not_wait_for_its_own_leases(engine: Engine)
         deaths = connection.execute(select(delivery.c.deaths).where(delivery.c.id == mine.id)).scalar_one()
     assert deaths == 1
     assert look(engine, pulled.id).due_at == LATER
+
+
+def test_open_deliveries_are_counted_by_what_they_depend_on(engine: Engine):
+    """Rule, receiver, integration, gateway and destination; what is settled or held is not among them."""
+    waiting, done, held = a_parcel(), a_parcel(), a_parcel()
+    with engine.begin() as connection:
+        batch = [
+            an_accept(parcel=waiting, deliveries=(a_delivery(waiting.id), a_delivery(waiting.id))),
+            an_accept(parcel=done, deliveries=(a_delivery(done.id, state=State.DELIVERED),)),
+            an_accept(parcel=held, deliveries=(a_delivery(held.id, state=State.HELD),)),
+        ]
+        accept_many(connection, batch)
+        found = deliveries.open_by_cause(connection)
+    assert found == [("letters-first", "egedal-journal", "letters", "paper", "egedal", 2)]

@@ -6,11 +6,14 @@ import pytest
 from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import IntegrityError
 
+from core import limits
+from core.clock import DAY
 from core.description import Description
 from core.errors import NotFound
 from core.ledger import parcels
 from core.ledger.tables import delivery, idempotency, inline_payload, parcel, payload
-from core.parcel import Judgement, Key
+from core.parcel import Judgement, Key, new_id
+from core.retention import expire
 from tests.core.making import NOW, a_parcel, a_payload, an_accept
 
 NEW, KNOWN, CONFLICT = Judgement.NEW, Judgement.KNOWN, Judgement.CONFLICT
@@ -207,3 +210,41 @@ def test_a_parcel_is_described_anew(engine: Engine):
         parcels.describe_anew(connection, accept.item.parcel.id, more)
         found = parcels.load(connection, accept.item.parcel.id).description
     assert (found.attributes, found.subjects) == ({"unit.name": "North"}, ())
+
+
+def test_what_came_since_then_is_read_by_pages(engine: Engine):
+    """In the order of ids, without what came before, with the largest payload; one integration alone where it is named."""
+    large = a_parcel(a_payload(b"one"), a_payload(b"three"), at=NOW - 2000)
+    other = a_parcel(at=NOW, integration="moves")
+    old = a_parcel(at=NOW - 10_000)
+    accept(engine, an_accept(parcel=large, sealed_subjects=b"sealed"), an_accept(parcel=other), an_accept(parcel=old))
+    with engine.connect() as connection:
+        since = NOW - 5000
+        (first,) = parcels.described_since(connection, since, "", "", 1)
+        assert (first.id, first.largest, first.has_subjects, first.accepted_at) == (large.id, 5, True, NOW - 2000)
+        assert Description.parse(first.description or "") == large.description
+        (second,) = parcels.described_since(connection, since, "", first.id, 10)
+        assert (second.id, second.integration, second.has_subjects) == (other.id, "moves", False)
+        assert parcels.described_since(connection, since, "", second.id, 10) == []
+        assert [p.id for p in parcels.described_since(connection, since, "moves", "", 10)] == [other.id]
+        assert parcels.count_since(connection, since, "") == 2
+        assert parcels.count_since(connection, since, "letters") == 1
+        assert parcels.count_since(connection, 0, "") == 3
+
+
+def test_what_took_long_to_arrive_is_among_what_came_since_then(engine: Engine):
+    """A parcel whose transfer began before that time counts by when it was accepted."""
+    slow = a_parcel(id=new_id(NOW - limits.TRANSFER // 2), at=NOW)
+    accept(engine, an_accept(parcel=slow))
+    with engine.connect() as connection:
+        assert [p.id for p in parcels.described_since(connection, NOW - 1, "", "", 10)] == [slow.id]
+
+
+def test_what_retention_has_emptied_has_no_description(engine: Engine):
+    """It is listed all the same, so that it can be counted."""
+    gone = a_parcel(at=NOW - 100 * DAY)
+    accept(engine, an_accept(parcel=gone, deliveries=()))
+    with engine.begin() as connection:
+        assert expire(connection, {}, 90, NOW).parcels == 1
+        (found,) = parcels.described_since(connection, 0, "", "", 10)
+    assert (found.id, found.description) == (gone.id, None)
