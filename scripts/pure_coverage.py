@@ -25,10 +25,11 @@ WITH_EFFECTS: Final = frozenset({"client", "server", "entropy"})
 PURE: Final = {
     "core": ("agreement", "backtest", "condition", "content", "content_json", "content_xml", "deciding", "delivery",
              "description", "enrichment", "errors", "estate", "explain", "integration", "limits", "lint", "lists",
-             "matching", "pace", "parcel", "radar", "recent", "receipt", "revocation", "risk",
+             "matching", "pace", "parcel", "quota", "radar", "recent", "receipt", "revocation", "risk",
              "route", "schedule", "schema", "shadow", "subscription", "system", "whatif", "written"),
     "core/seal": ("algorithms", "ber", "header", "opening", "recipients", "sealing", "structures"),
     "gateways/as4": ("checks", "demands", "evidence", "hosts", "inventory", "mapping", "partners", "questions", "settings"),
+    "gateways/rest": ("access", "checks", "inventory", "problems", "ratelimit", "settings", "tokens"),
     "gateways/as4/moving": ("domibus", "importing", "links", "shape", "terms", "truststore"),
     "gateways/as4/sheets": ("domibus", "holodeck", "java", "sheet"),
 }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from core.desk.mailbox import Mailbox
 from core.desk.values import Values
 from core.mailroom import Mailroom
+from core.quota import Quotas
 from core.runtime import Runtime
 
 
@@ -12,5 +13,11 @@ class Desks:
     """Made once a node."""
 
     def __init__(self, runtime: Runtime, mail: Mailroom) -> None:
+        self._runtime = runtime
         self.mailbox = Mailbox(runtime, mail)
         self.values = Values(runtime)
+
+    @property
+    def quotas(self) -> Quotas:
+        """What systems and authorities may use, under the configuration in force."""
+        return self._runtime.quotas

@@ -8,7 +8,17 @@ import re
 import pytest
 
 from core import errors
-from core.errors import ConfigError, DescriptionError, Finding, Invalid, Overloaded, Refused, SealError, StafetError
+from core.errors import (
+    ConfigError,
+    DescriptionError,
+    Finding,
+    Invalid,
+    Overloaded,
+    OverQuota,
+    Refused,
+    SealError,
+    StafetError,
+)
 
 CLASSES = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, StafetError)]
 
@@ -77,3 +87,10 @@ def test_a_payload_that_is_not_what_was_agreed_is_named_place_by_place():
         str(error)
         == "payload: not what letters moves: /a/n: line 3: is no value of the type xs:int; media_type: is text/plain"
     )
+
+
+def test_a_quota_that_is_used_up_is_named_with_its_limit():
+    """It is an overload to whoever knows no more, and says which quota, which of its limits, and when to come back."""
+    error = OverQuota("post", "rate", "5 parcels a second", 2_000_000)
+    assert str(error) == "quota post: rate: 5 parcels a second"
+    assert (error.quota, error.which, error.retry_after, error.code) == ("post", "rate", 2_000_000, "quota")
