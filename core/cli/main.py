@@ -23,6 +23,7 @@ from core.cli import (
     replaying,
     sealing,
     talk,
+    values,
 )
 from core.cli.output import ERR
 from core.errors import Fatal, StafetError
@@ -46,6 +47,7 @@ _MODULES = (
     keeping,
     certificates,
     sealing,
+    values,
 )
 for module in _MODULES:
     module.add_to(app)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from core.desk.mailbox import Mailbox
+from core.desk.values import Values
 from core.mailroom import Mailroom
 from core.quota import Quotas
 from core.runtime import Runtime
@@ -14,6 +15,7 @@ class Desks:
     def __init__(self, runtime: Runtime, mail: Mailroom) -> None:
         self._runtime = runtime
         self.mailbox = Mailbox(runtime, mail)
+        self.values = Values(runtime)
 
     @property
     def quotas(self) -> Quotas:
