@@ -23,6 +23,7 @@ from core.cli import (
     replaying,
     sealing,
     talk,
+    tracking,
 )
 from core.cli.output import ERR
 from core.errors import Fatal, StafetError
@@ -43,6 +44,7 @@ _MODULES = (
     replaying,
     parcels,
     journey,
+    tracking,
     keeping,
     certificates,
     sealing,
