@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 from sqlalchemy import create_engine
 
 from core.cli.tracking import moment
 from core.clock import DAY, HOUR, SystemClock
 from core.errors import UsageError
+from core.integration import Integration
 from core.ledger import looking, statistics
 from core.ledger.looking import Look
 from core.ledger.trace import Chain, Entry, append
 from core.parcel import new_id
 from core.retention import STATEMENT
+from core.settings import NodeSettings
 from tests.core.cli.conftest import Call
 from tests.core.making import NOW
 
@@ -140,3 +144,34 @@ def test_times_as_people_type_them():
     for wrong in ("1w", "0001-01-01T00:00+99:00", "x"):
         with pytest.raises(UsageError, match=r"^--until: "):
             moment("until", wrong, NOW)
+
+
+# --- the pages about it -----------------------------------------------------------------------------------------------
+
+PAGES = Path(__file__).parents[3] / "docs" / "how-to"
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The blocks of a page in one language."""
+    return re.findall(rf"```{language}\n(.*?)```", (PAGES / page).read_text(), re.DOTALL)
+
+
+def test_every_command_of_the_pages_can_be_typed(sent: Call):
+    """With names put in the place of the capitals, each does what it is asked."""
+    (parcel, *_) = json.loads(sent("find", "--json").out)["items"]
+    names = {"PARCEL": parcel["parcel_id"], "SENDER": "sender", "RECEIVER": "receiver", "INTEGRATION": "notes"}
+    typed = [block for page in ("find-a-parcel.md", "alarms-by-mail.md") for block in blocks(page, "sh")]
+    tried = [[names.get(word, word) for word in line.split()[1:]] for line in "".join(typed).splitlines()]
+    assert len(tried) > 12
+    for words in tried:
+        result = sent(*words)
+        nothing_held = words[:1] == ["resend"] and "nothing to send again" in result.err
+        assert result.code == 0 or nothing_held, (words, result.err)
+
+
+def test_the_settings_and_documents_of_the_pages_are_right():
+    """As a node and as `stafet check` read them."""
+    (mail,) = blocks("alarms-by-mail.md", "yaml")
+    assert NodeSettings.model_validate(yaml.safe_load(mail)).mail is not None
+    (document,) = blocks("find-a-parcel.md", "yaml")
+    assert len(Integration.model_validate(yaml.safe_load(document)).receipts) == 2
