@@ -86,9 +86,9 @@ class Found:
 
 def find(connection: Connection, asked: Asked, limit: int) -> list[Found]:
     """At most ``limit`` parcels, the newest first."""
-    named = set(_named(connection, asked.reference)) if asked.reference else None
+    mine = set(named(connection, asked.reference)) if asked.reference else None
     ids: set[str] = set()
-    for stream in _streams(asked, named):
+    for stream in _streams(asked, mine):
         ids.update(connection.execute(stream.limit(limit)).scalars())
     return get(connection, sorted(ids, reverse=True)[:limit], asked.systems)
 
@@ -103,7 +103,7 @@ _SCOPES: Final = text(
 """The scopes of keys, a few among many keys: one look at the index for each."""
 
 
-def _named(connection: Connection, name: str) -> Iterator[str]:
+def named(connection: Connection, name: str) -> Iterator[str]:
     """The parcels a name belongs to by itself; what many parcels have in common is looked up in `_streams`."""
     of_wire = select(delivery.c.parcel_id).join(outside_id, outside_id.c.delivery_id == delivery.c.id)
     questions = (
@@ -112,9 +112,10 @@ def _named(connection: Connection, name: str) -> Iterator[str]:
         of_wire.where(outside_id.c.value == name),
     )
     yield from connection.execute(union(*questions)).scalars()
+    # A key that some receipt counted under may belong to no parcel.
     scopes = list(connection.execute(_SCOPES).scalars())
     for start in range(0, len(scopes), _MANY):
-        mine = idempotency.c.scope.in_(scopes[start : start + _MANY])
+        mine = idempotency.c.scope.in_(scopes[start : start + _MANY]) & (idempotency.c.parcel_id != "")
         yield from connection.execute(
             select(idempotency.c.parcel_id).where(mine, idempotency.c.value == name)
         ).scalars()
@@ -122,6 +123,8 @@ def _named(connection: Connection, name: str) -> Iterator[str]:
 
 _MANY: Final = 500
 """Values in one statement."""
+_FEW: Final = 40
+"""Systems of a caller that are asked about one by one; who has more has so many parcels that the newest of all are looked through."""
 
 # --- streams ----------------------------------------------------------------------------------------------------------
 
@@ -132,16 +135,16 @@ _RULED: Final = text("delivery.rule != ''")
 """The conditions of partial indexes, said as they were made: a database sees that an index fits by these words."""
 
 
-def _streams(asked: Asked, named: Collection[str] | None) -> Iterator[Select[Any]]:
+def _streams(asked: Asked, mine: Collection[str] | None) -> Iterator[Select[Any]]:
     """The question as streams. What few parcels have decides by itself, and who may see them is asked of each."""
-    if len(asked.states) > 1 and named is None:
+    if len(asked.states) > 1 and mine is None:
         for one_state in asked.states:
-            yield from _streams(replace(asked, states=(one_state,)), named)
+            yield from _streams(replace(asked, states=(one_state,)), mine)
         return
     state = asked.states[0] if asked.states else None
-    if named is not None:
-        if named:
-            yield _among_parcels(asked).where(parcel.c.id.in_(sorted(named)))
+    if mine is not None:
+        if mine:
+            yield _among_parcels(asked).where(parcel.c.id.in_(sorted(mine)))
         yield _by_name(asked)
     elif state in OPEN_STATES:
         yield _among_deliveries(asked, "ix_delivery_due").where(_PUSHED)
@@ -163,7 +166,7 @@ def _streams(asked: Asked, named: Collection[str] | None) -> Iterator[Select[Any
 
 def _by_party(asked: Asked) -> Iterator[Asked]:
     """A question for each party of it that its caller may see, and no longer for the caller."""
-    if asked.systems is None:
+    if asked.systems is None or len(asked.systems) > _FEW:
         yield asked
         return
     for name in sorted(asked.systems):

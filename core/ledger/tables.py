@@ -299,8 +299,10 @@ access = Table(
     Column("who", String(255), nullable=False),
     Column("authority", String(255), nullable=False),
     Column("action", String(64), nullable=False),
-    Column("object", String(255), nullable=False, index=True),
+    Column("object", String(255), nullable=False),
     Column("outcome", String(64), nullable=False),
+    Index("ix_access_by", "who", "id"),
+    Index("ix_access_of", "object", "id"),
 )
 
 lookup = Table(

@@ -218,9 +218,9 @@ _CHOICES = st.fixed_dictionaries(
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(asked=_CHOICES)
-def test_every_question_gives_what_looking_at_all_of_them_gives(crowd: Any, asked: dict[str, Any]):
-    """Whatever indexes it goes by."""
+@given(asked=_CHOICES, few=st.sampled_from([0, 40]))
+def test_every_question_gives_what_looking_at_all_of_them_gives(crowd: Any, asked: dict[str, Any], few: int):
+    """Whatever indexes it goes by, and whether a caller's systems are few or many."""
     connection, everything = crowd
     wanted = []
     for mine, sender, integration, to in everything:
@@ -234,7 +234,9 @@ def test_every_question_gives_what_looking_at_all_of_them_gives(crowd: Any, aske
         ]
         if asked["sender"] in ("", sender) and asked["integration"] in ("", integration) and fits:
             wanted.append(mine)
-    assert ids(connection, limit=1000, **asked) == wanted[::-1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "_FEW", few)
+        assert ids(connection, limit=1000, **asked) == wanted[::-1]
 
 
 @pytest.fixture
