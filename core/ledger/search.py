@@ -124,7 +124,7 @@ def named(connection: Connection, name: str) -> Iterator[str]:
 _MANY: Final = 500
 """Values in one statement."""
 _FEW: Final = 40
-"""Systems of a caller that are asked about one by one; who has more has so many parcels that the newest of all are looked through."""
+"""Systems of a caller that are asked about one by one; who has more has so many parcels that the newest are looked through."""
 
 # --- streams ----------------------------------------------------------------------------------------------------------
 
