@@ -144,7 +144,7 @@ def _streams(asked: Asked, mine: Collection[str] | None) -> Iterator[Select[Any]
     state = asked.states[0] if asked.states else None
     if mine is not None:
         if mine:
-            yield _among_parcels(asked).where(parcel.c.id.in_(sorted(mine)))
+            yield _among_parcels(replace(asked, sender="")).where(parcel.c.id.in_(sorted(mine)), *_of_parcel(asked))
         yield _by_name(asked)
     elif state in OPEN_STATES:
         yield _among_deliveries(asked, "ix_delivery_due").where(_PUSHED)
@@ -243,6 +243,8 @@ def _of_delivery(asked: Asked) -> list[ColumnElement[bool]]:
 def _among_parcels(asked: Asked) -> Select[Any]:
     ids = parcel.c.id
     query = select(ids).where(*_range(asked, ids), *_of_parcel(asked), *_with_delivery(asked, ids))
+    if asked.sender:
+        query = query.with_hint(parcel, "INDEXED BY ix_parcel_from", "sqlite")
     return query.order_by(ids.desc())
 
 

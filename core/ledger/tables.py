@@ -39,7 +39,7 @@ parcel = Table(
     Column("config_version", Integer, nullable=False),
     Column("gateway", String(64), nullable=False),
     Index(None, "accepted_at"),
-    Index("ix_parcel_from", "sender", "id"),
+    Index("ix_parcel_from", "sender", "id", "integration"),
     Index("ix_parcel_under", "integration", "id"),
 )
 
@@ -115,7 +115,7 @@ _SEEN = delivery.c.state.in_(("held", "failed", "rejected", "quarantined", "acce
 for _name, _columns, _where in (
     ("ix_delivery_due", (delivery.c.state, delivery.c.lane, delivery.c.due_at), _PUSHED),
     ("ix_delivery_mail", (delivery.c.receiver, delivery.c.destination, delivery.c.lane, delivery.c.due_at), _LENT),
-    ("ix_delivery_trouble", (delivery.c.state, delivery.c.parcel_id), _SEEN),
+    ("ix_delivery_trouble", (delivery.c.state, delivery.c.parcel_id, delivery.c.receiver), _SEEN),
     ("ix_delivery_by", (delivery.c.rule, delivery.c.parcel_id), delivery.c.rule != ""),
 ):
     Index(_name, *_columns, sqlite_where=_where, postgresql_where=_where)

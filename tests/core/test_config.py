@@ -474,7 +474,7 @@ def test_the_kernels_own_check_is_silent_where_everything_fits(root: Path):
 
 @pytest.mark.requirement("R69", "R70")
 def test_expected_receipts_name_who_there_is(root: Path):
-    """A system, a function that somebody serves, a calendar; each wrong one with its line."""
+    """A system, a function, a calendar; each wrong one with its line."""
     text = (root / "all.yaml").read_text()
     receipts = (
         "receipts:\n"
@@ -487,6 +487,6 @@ def test_expected_receipts_name_who_there_is(root: Path):
     found = problems(root)
     assert [line.split(": ", 1)[1] for line in found] == [
         "receipts.0.system: nothing is called 'nobody' (known: birkelund-post, egedal-journal)",
-        "receipts.1.function: no system serves 'school-psychology' (known: benefits)",
+        "receipts.1.function: nothing is called 'school-psychology' (known: there are none)",
         "receipts.2.calendar: no public holidays are known for 'XX' (use a country code such as DK)",
     ]
