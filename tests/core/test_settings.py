@@ -52,7 +52,7 @@ def test_an_empty_file_is_a_node_that_listens_nowhere(home: Path):
             "operations": {"host": "127.0.0.1", "port": 0},
             "log": {"level": "info", "style": "auto"},
             "second_person": False,
-        "mail": None,
+            "mail": None,
             "keep": {"access_days": 90, "statistics_days": 1826},
             "free_space_reserve": limits.FREE_SPACE_RESERVE,
             "in_flight": limits.IN_FLIGHT,
