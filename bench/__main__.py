@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import as4_package, exchanges, large, phase4, seal
+from bench import as4_package, exchanges, large, phase4, seal, tracking
 from bench.crypto_floor import costs, floor
 from bench.rows import Row, ratio_row, write
 from conformance.crash import postgresql
@@ -120,11 +120,13 @@ def _rows(group: str, folder: Path, quick: bool) -> Iterator[Row]:
         yield from _seal_rows(folder, (64 if quick else 1024) * large.MIB)
     elif group == "as4":
         yield from _package_rows(folder, 3.0 if quick else 10.0)
+    elif group == "tracking":
+        yield from tracking.rows(folder, *((50_000, 20) if quick else (tracking.PARCELS, 100)))
     else:
         yield from _phase4_rows(folder, quick)
 
 
-GROUPS = ("exchanges", "large", "seal", "as4", "phase4")
+GROUPS = ("exchanges", "large", "seal", "as4", "tracking", "phase4")
 
 
 def main(arguments: list[str] | None = None) -> int:

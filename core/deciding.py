@@ -100,6 +100,12 @@ def check_allowed(configuration: Configuration, parcel: Parcel, at: Micros) -> s
             f"type: {parcel.description.type!r} is not moved under {parcel.integration};"
             f" its types: {', '.join(integration.types)}"
         )
+    addressed = configuration.all("function").get(parcel.description.receiver.function or "")
+    if addressed is not None and not addressed.takes(parcel.description.sensitivity):
+        raise NotAllowed(
+            f"receiver.function: {addressed.id} may be sent what is {addressed.sensitivity} at most;"
+            f" the parcel is {parcel.description.sensitivity}"
+        )
     if len(parcel.payloads) > limits.PAYLOADS_PER_PARCEL:
         raise TooLarge(f"payloads: more than {limits.PAYLOADS_PER_PARCEL}")
     if any(p.size > integration.max_size for p in parcel.payloads):

@@ -19,6 +19,8 @@ CODES: Final[dict[str, str]] = {
     " the node's log of those times before `stafet resend`",
     "died": "its attempts ended time after time without a word. What to do: look at the node's log, then `stafet resend`",
     "no-receipt": "the far side took it, but the agreed evidence has not come in time. What to do: ask the receiver's operator",
+    "idle": "a subscription's system has not come for its mail within the agreed time; nothing is lost meanwhile. What to do: ask"
+    " its operator whether it runs",
     "unreachable": "a destination could not be reached several times in a row, so nothing but one attempt now and then is made"
     " until it answers; waiting costs nothing of the retry plan. What to do: ask its operator, or correct its address; `stafet"
     " status` says when it is asked next",
@@ -66,6 +68,9 @@ _EVENTS: Final[dict[str, str]] = {
     "redirected": "routed again",
     "reported": "they report an error that may pass: {code} {reason}",
     "not-believed": "a signal about it came that proves nothing; not believed",
+    "expected": "the {level} receipt that is expected of {of}: {expected}",
+    "overdue": "the {level} receipt that is expected of {of} has not come in time",
+    "retention": "deleted what was kept long enough",
     "late": "an attempt reported after its lease had ended; nothing was changed",
 }
 

@@ -145,6 +145,43 @@ REVOCATION_UNUSED: Final = 30 * DAY
 
 #: How long a certificate that `stafet init` or `stafet add-system` makes is good: what browsers and libraries still take.
 OWN_CERTIFICATE: Final = 397 * DAY
+#: How often a node looks for receipts that should have come: late enough to cost nothing, soon enough for a deadline of minutes.
+OVERDUE_LOOK: Final = 10 * SECOND
+#: Overdue receipts that one command marks: many at once must not hold the writer up.
+OVERDUE_BATCH: Final = 500
+#: How often a node looks for subscribers that stay away: the shortest time after which one can be said to.
+IDLE_LOOK: Final = MINUTE
+#: How often at most a node notes that a subscription's system has come: far more often than people ask for an alarm.
+CAME: Final = 10 * SECOND
+#: How often the hour that runs is summed up.
+STATISTIC_LOOK: Final = 5 * MINUTE
+#: Hours that one look sums up at most of each kind: a ledger that is old when sums begin is caught up with in turns.
+STATISTIC_BATCH: Final = 200
+#: For how long hours that are over are summed up again whenever another ends: most states change within a day.
+STATISTIC_AGAIN: Final = 24 * HOUR
+#: How long sums are kept: they hold no ids and no personal data, and people compare years.
+STATISTIC_KEPT: Final = 1826 * DAY
+#: How long it is kept who looked at what, unless the node says otherwise: the fixed time for logs that cannot be configured.
+ACCESS_KEPT: Final = 90 * DAY
+#: Rows on a page when nobody says.
+PAGE: Final = 50
+#: Rows on a page at most: a page is made in memory.
+PAGE_MOST: Final = 1000
+#: How often a node looks for alarms to mail.
+MAIL_LOOK: Final = 15 * SECOND
+#: How long one node has the turn to mail: longer than a slow server takes for a handful of mails, short enough after a crash.
+MAIL_TURN: Final = 5 * MINUTE
+#: How long a mail server may take for one answer.
+MAIL_TIMEOUT: Final = 20 * SECOND
+#: Time between two mails about the same kind of alarm; what comes meanwhile is listed in the next.
+MAIL_QUIET: Final = 15 * MINUTE
+#: Alarms that one mail lists; the rest is counted.
+MAIL_LISTED: Final = 50
+#: Alarms that one look takes up: more stay for the next.
+MAIL_BATCH: Final = 5000
+#: Longest wait after mail servers that refuse or are not there; it doubles up to this.
+MAIL_CEILING: Final = 30 * MINUTE
+
 #: Routes in one configuration.
 ROUTES: Final = 10_000
 #: How long before its end people are told that a service agreement ends: a new one has to be asked for and approved.

@@ -24,7 +24,8 @@ from core.config import Configuration
 from core.deciding import decide, deliveries_for, fan_out, told
 from core.delivery import Delivery, Event, State
 from core.description import Description
-from core.errors import NotFound, PayloadError, StaleLease, UsageError
+from core.desk.looking import Looking
+from core.errors import NotFound, PayloadError, StafetError, StaleLease, UsageError
 from core.gateway import Lease
 from core.kernel import NodeKernel
 from core.ledger import alarms, parcels, unreachable
@@ -39,6 +40,11 @@ from core.store import Stage
 from core.system import RESIDUAL
 
 _CHUNK = 1024 * 1024
+_OBJECTS = {
+    **{"send": "sender", "take": "system", "apply": "", "rollback": "number", "resend": "reference"},
+    **{"skip": "reference", "clear": "", "backup": "", "rewrap": ""},
+}
+"""What the usage log has, and which argument says about what; a path of this machine says nothing."""
 
 
 class Operations:
@@ -53,10 +59,11 @@ class Operations:
         reasons: Callable[[], list[str]] = list,
     ) -> None:
         self._runtime, self._kernel, self._changed, self._reasons = runtime, kernel, changed, reasons
+        self._looking = Looking(runtime)
 
     def table(self) -> Mapping[str, Operation]:
-        """All operations by name."""
-        return {
+        """All operations by name; what changes something, or hands something out, is in the usage log."""
+        operations: dict[str, Operation] = {
             "status": self.status,
             "send": self.send,
             "take": self.take,
@@ -68,6 +75,24 @@ class Operations:
             "clear": self.clear,
             "values": self.values,
         }
+        return {n: self._noted(n, _OBJECTS[n], op) if n in _OBJECTS else op for n, op in operations.items()}
+
+    def _noted(self, name: str, field: str, operation: Operation) -> Operation:
+        """The operation, with who asked for it and what it came to in the usage log."""
+
+        async def noted(args: Mapping[str, Any], progress: Progress) -> Any:
+            outcome = "failed"
+            try:
+                result = await operation(args, progress)
+                outcome = "ok"
+            except StafetError as error:
+                outcome = type(error).__name__
+                raise
+            finally:
+                self._looking.saw(str(args.get("who", "")), "", f"command {name}", str(args.get(field, "")), outcome)
+            return result
+
+        return noted
 
     async def status(self, _args: Mapping[str, Any], _progress: Progress) -> Any:
         """Who the node is and what it has to do."""

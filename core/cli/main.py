@@ -23,6 +23,7 @@ from core.cli import (
     replaying,
     sealing,
     talk,
+    tracking,
     values,
 )
 from core.cli.output import ERR
@@ -44,6 +45,7 @@ _MODULES = (
     replaying,
     parcels,
     journey,
+    tracking,
     keeping,
     certificates,
     sealing,

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from core.desk.insight import Insights
+from core.desk.looking import Looking
 from core.desk.mailbox import Mailbox
+from core.desk.search import Search
+from core.desk.statistics import Statistics
 from core.desk.values import Values
 from core.mailroom import Mailroom
 from core.quota import Quotas
@@ -16,6 +20,10 @@ class Desks:
         self._runtime = runtime
         self.mailbox = Mailbox(runtime, mail)
         self.values = Values(runtime)
+        self.insights = Insights(runtime)
+        self.search = Search(runtime)
+        self.statistics = Statistics(runtime)
+        self.looking = Looking(runtime)
 
     @property
     def quotas(self) -> Quotas:

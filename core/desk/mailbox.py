@@ -21,6 +21,7 @@ from core import commands, limits
 from core.clock import Micros
 from core.commands import Acknowledge, Loans, Settlement, SettlementResult
 from core.delivery import Delivery, Event, State
+from core.ledger import subscribers
 from core.ledger.deliveries import Renew, Settle
 from core.ledger.loans import PullClaim, Taken
 from core.mailroom import Box, Mailroom, boxes_of
@@ -67,6 +68,7 @@ class Mailbox:
 
     def __init__(self, runtime: Runtime, mail: Mailroom) -> None:
         self._runtime, self._mail = runtime, mail
+        self._noted: dict[str, Micros] = {}
 
     def _subscription(self, box: Box) -> Subscription | None:
         found = self._runtime.configuration.all("subscription").get(box[1])
@@ -80,6 +82,7 @@ class Mailbox:
         deadline = clock.now() + wait
         while True:
             now, subscription = clock.now(), self._subscription(box)
+            self._came(box, now)
             if subscription is None or not subscription.paused:
                 claim = self._claim(box, subscription, limit, now, lease, integrations)
                 lent: Loans = await self._runtime.do(commands.PULL, claim)
@@ -89,6 +92,12 @@ class Mailbox:
             elif now >= deadline:
                 return []
             await self._mail.wait(box, deadline - now)
+
+    def _came(self, box: Box, now: Micros) -> None:
+        """Note now and then that a subscription's system comes; nobody waits for it."""
+        if box[1] and now - self._noted.get(box[1], 0) >= limits.CAME:
+            self._noted[box[1]] = now
+            self._runtime.writer.submit(commands.CALL, commands.Call(subscribers.came, (box[1], now)))
 
     @staticmethod
     def _claim(
