@@ -7,7 +7,7 @@ that a crash loses none of them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
 
@@ -331,6 +331,8 @@ class Redirect:
     delivery_id: str
     targets: tuple[Delivery, ...]
     at: Micros
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """Who asked for it, and why."""
 
 
 def _redirect(connection: Connection, batch: Sequence[Redirect]) -> Sequence[bool]:
@@ -340,6 +342,7 @@ def _redirect(connection: Connection, batch: Sequence[Redirect]) -> Sequence[boo
 def _redirected(item: Redirect, done: bool) -> Sequence[Entry]:
     first = item.targets[0]
     facts = {"route": first.rule, "receivers": [t.receiver for t in item.targets], "version": first.config_version}
+    facts |= item.facts
     return (Entry(first.parcel_id, item.at, "redirected", facts),) if done else ()
 
 

@@ -23,6 +23,7 @@ from sqlalchemy import Connection, delete, insert, text, update
 from core import audit, commands, config, limits, log, radar, retention
 from core.clock import DAY, MINUTE, SECOND, Clock, from_datetime
 from core.config import Configuration
+from core.desk.uploads import sweep
 from core.dispatcher import Dispatcher
 from core.errors import ConfigError, Fatal, Overloaded, StafetError, UsageError
 from core.gateway import Gateway, Listens, Operated, watched
@@ -328,6 +329,7 @@ class Node:
         windows = runtime.catalogue.windows(runtime.configuration)
         before = {scope: now - window for scope, window in windows.items()}
         await runtime.do(commands.CALL, commands.Call(parcels.forget_keys, (now - limits.KEY_WINDOW, before)))
+        await sweep(runtime)
         nobodys = await runtime.read(retention.unreferenced, runtime.store, now)
         await asyncio.to_thread(runtime.delete, nobodys)
         within = {i.id: int(i.receipt_within * SECOND) for i in runtime.configuration.all("integration").values()}

@@ -25,7 +25,7 @@ from core.description import Description
 from core.errors import NotFound, PayloadError, StaleLease, UsageError
 from core.gateway import Lease
 from core.kernel import NodeKernel
-from core.ledger import alarms, parcels, unreachable
+from core.ledger import alarms, parcels, unreachable, uploads
 from core.ledger import deliveries as queue
 from core.ledger.deliveries import Settle
 from core.local import Operation, Progress
@@ -266,6 +266,9 @@ class Operations:
             await self._runtime.do(commands.CALL, commands.Call(parcels.rewrap, (fresh,)))
             done += len(rows)
             progress({"what": "rewrapping", "done": done, "of": 0})
+        while rows := await self._runtime.read(uploads.under_older_keys, self._runtime.ring.current, 500):
+            fresh = [(r.id, *self._runtime.ring.rewrap(r.wrapped_key, r.key_id)) for r in rows]
+            await self._runtime.do(commands.CALL, commands.Call(uploads.rewrap, (fresh,)))
         return {"rewrapped": done, "key": self._runtime.ring.current}
 
 

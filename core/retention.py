@@ -5,8 +5,8 @@ Rules:
 1. When an integration's retention has passed and every delivery of a parcel is settled, its octets, description, evidence octets
    and personal trace parts go; ids, codes, levels and digests stay, and the chain stays verifiable [R106].
 2. An object that no row refers to is removed only when it is older than the longest permitted transfer: until then it may
-   belong to a parcel being put together. What a delivery was frozen with is needed until the far side has spoken: one that failed
-   may be sent again.
+   belong to a parcel being put together. What an upload holds is its until it expires. What a delivery was frozen with is needed
+   until the far side has spoken: one that failed may be sent again.
 3. A backup in progress pauses all deletion: what may be deleted is named here, and `core.runtime.Runtime.delete` deletes it.
 """
 
@@ -20,6 +20,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, func, or_, selec
 
 from core.clock import DAY, Micros
 from core.delivery import OPEN_STATES, REPEATABLE_STATES, State
+from core.ledger import uploads
 from core.ledger.parcels import referenced
 from core.ledger.tables import delivery, frozen, inline_payload, parcel, payload, receipt, trace
 from core.limits import TRANSFER
@@ -95,7 +96,7 @@ def kept_for_deliveries(connection: Connection) -> set[str]:
 
 def unreferenced(connection: Connection, store: FileStore, now: Micros) -> list[str]:
     """Objects that nobody refers to and that are too old to be on their way."""
-    kept = kept_for_deliveries(connection)
+    kept = kept_for_deliveries(connection) | uploads.objects(connection)
     old = [name for name, changed in store.ids() if changed < now - TRANSFER and name not in kept]
     found: list[str] = []
     for start in range(0, len(old), _BATCH):

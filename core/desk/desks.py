@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from core.desk.handing import Handing
 from core.desk.mailbox import Mailbox
+from core.desk.redistribution import Redistribution
+from core.desk.uploads import Uploads
 from core.mailroom import Mailroom
 from core.runtime import Runtime
 
@@ -12,3 +15,6 @@ class Desks:
 
     def __init__(self, runtime: Runtime, mail: Mailroom) -> None:
         self.mailbox = Mailbox(runtime, mail)
+        self.uploads = Uploads(runtime)
+        self.handing = Handing(runtime)
+        self.redistribution = Redistribution(runtime, self.uploads)
