@@ -8,8 +8,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import aiohttp
-
 from conformance.town import AUTHORITY, agreement
 from tests.gateways.rest.running import System, documents
 
@@ -50,25 +48,59 @@ def handing(*more: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [*documents(), *made, *(dict(one) for one in more)]
 
 
-def form(*payloads: tuple[str, bytes], digests: bool = False, **said: Any) -> aiohttp.MultipartWriter:
-    """A handover as multipart/form-data."""
-    writer = aiohttp.MultipartWriter("form-data")
+class Form:
+    """A multipart body, octet for octet as programs like curl write it."""
+
+    boundary = "----invented"
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[dict[str, str], bytes]] = []
+
+    def add(self, octets: bytes, disposition: str, **headers: str) -> Form:
+        """A part; underscores in names of headers are dashes."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.parts.append(({"Content-Disposition": f"form-data; {disposition}", **named}, octets))
+        return self
+
+    def file(self, name: str, octets: bytes, **headers: str) -> Form:
+        """A payload."""
+        quoted = name.replace("\\", "\\\\").replace('"', '\\"')
+        return self.add(octets, f'name="payload"; filename="{quoted}"', **{"Content_Type": "text/plain", **headers})
+
+    @property
+    def octets(self) -> bytes:
+        """All of it."""
+        said = []
+        for headers, octets in self.parts:
+            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            said.append(f"--{self.boundary}\r\n{lines}\r\n".encode() + octets + b"\r\n")
+        return b"".join(said) + f"--{self.boundary}--\r\n".encode()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What goes out beside it."""
+        return {"Content-Type": f"multipart/form-data; boundary={self.boundary}"}
+
+
+def digest(octets: bytes) -> str:
+    """As `Repr-Digest` has it."""
+    return f"sha-256=:{base64.b64encode(hashlib.sha256(octets).digest()).decode()}:"
+
+
+def form(*payloads: tuple[str, bytes], digests: bool = False, **said: Any) -> Form:
+    """A handover."""
     described = {"integration": "cases", "type": "case.note"} | said
-    part = writer.append(json.dumps(described), {"Content-Type": "application/json"})
-    part.set_content_disposition("form-data", name="description")
+    made = Form().add(json.dumps(described).encode(), 'name="description"', Content_Type="application/json")
     for name, octets in payloads:
-        headers = {"Content-Type": "text/plain"}
-        if digests:
-            headers["Repr-Digest"] = f"sha-256=:{base64.b64encode(hashlib.sha256(octets).digest()).decode()}:"
-        part = writer.append(octets, headers)
-        part.set_content_disposition("form-data", name="payload", filename=name)
-    return writer
+        made.file(name, octets, **({"Repr_Digest": digest(octets)} if digests else {}))
+    return made
 
 
 async def hand(system: System, *payloads: tuple[str, bytes], key: str = "k-1", **said: Any) -> str:
     """Hand over; it must be taken. Gives the parcel's id."""
-    data = form(*(payloads or (("note.txt", b"a note"),)), **said)
-    status, answer = await system.ask("POST", "/v1/handovers", data=data, headers={"Idempotency-Key": key})
+    made = form(*(payloads or (("note.txt", b"a note"),)), **said)
+    headers = {"Idempotency-Key": key, **made.headers}
+    status, answer = await system.ask("POST", "/v1/handovers", data=made.octets, headers=headers)
     assert status == 201, answer
     return str(answer["parcel"])
 
