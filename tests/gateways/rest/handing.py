@@ -122,3 +122,10 @@ async def upload(system: System, octets: bytes, name: str = "large.bin") -> str:
     status, said, got = await system.full("POST", "/v1/uploads", data=octets, headers=headers)
     assert status == 201, said
     return got["Location"].rpartition("/")[2]
+
+
+def offices() -> list[dict[str, Any]]:
+    """Two offices that may receive cases: forms alone does the form work, both do many things."""
+    served = {"birkelund-forms": ["form-work", "many"], "birkelund-mail": ["many"]}
+    systems = [{"kind": "system", "id": n, "authority": AUTHORITY, "functions": f} for n, f in served.items()]
+    return [*systems, *(agreement("cases", name, "receive") for name in served)]
