@@ -44,7 +44,8 @@ class Uploads:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._busy: set[str] = set()
+        self.busy: set[str] = set()
+        """Those that are written to."""
 
     async def begin(self, system: str, *, name: str, media_type: str, size: int) -> Upload:
         """A new upload. Raises `TooLarge`, `Overloaded` below the free-space reserve, `Refused` for one too many."""
@@ -74,21 +75,21 @@ class Uploads:
         Raises `NotFound`, `WrongOffset`, `WrongState` while another is writing, `TooLarge`, `BadChecksum`, `Overloaded`.
         """
         upload = await self.look(system, upload_id)
-        if upload_id in self._busy:
+        if upload_id in self.busy:
             raise WrongState("another request is writing to this upload; wait until it has ended")
         if offset != upload.received:
             raise WrongOffset(upload.received)
-        self._busy.add(upload_id)
+        self.busy.add(upload_id)
         try:
             self._runtime.demand_space()
             return await _Taking(self._runtime, upload, check).all(octets)
         finally:
-            self._busy.discard(upload_id)
+            self.busy.discard(upload_id)
 
     async def forget(self, system: str, upload_id: str) -> None:
         """It is not needed. Raises `NotFound`, `WrongState` while it is written."""
         await self.look(system, upload_id)
-        if upload_id in self._busy:
+        if upload_id in self.busy:
             raise WrongState("another request is writing to this upload; wait until it has ended")
         self._runtime.delete_later(await self._call(uploads.remove, upload_id))
 
