@@ -8,7 +8,7 @@ import re
 import pytest
 
 from core import errors
-from core.errors import ConfigError, DescriptionError, Overloaded, Refused, SealError, StafetError
+from core.errors import ConfigError, DescriptionError, Overloaded, Refused, SealError, StafetError, WrongOffset
 
 CLASSES = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, StafetError)]
 
@@ -66,3 +66,9 @@ def test_overloaded_says_when_to_come_back():
     """Five seconds unless said otherwise, in microseconds."""
     assert Overloaded("busy").retry_after == 5_000_000
     assert Overloaded("full", 60_000_000).retry_after == 60_000_000
+
+
+def test_an_upload_says_where_it_goes_on():
+    """As an attribute and in words."""
+    assert WrongOffset(7).received == 7
+    assert str(WrongOffset(7)) == "the upload goes on from octet 7"
