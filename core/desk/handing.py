@@ -102,7 +102,7 @@ class Handing:
         """What a receiving system says of its delivery and of what belongs to it. Raises `WrongState` once it is sent on."""
         if handing.wrong_here(row):
             raise WrongState("the delivery was sent on; what becomes of it is for its new receiver to say")
-        rows = [row, *await self._runtime.read(_together, seen.parcel, row.receiver)]
+        rows = [row, *(one for one, _ in await self._runtime.read(belonging, seen.parcel, row.receiver))]
         now, digest = self._runtime.clock.now(), hashlib.sha256(raw).digest()
         batch = []
         for one in rows:
@@ -164,9 +164,11 @@ def _look(connection: Connection, parcel_id: str, scope: frozenset[str] | None) 
     return Seen(parcel, tuple(rows), tuple(history))
 
 
-def _together(connection: Connection, parcel: Parcel, receiver: str) -> list[Any]:
-    """A receiver's deliveries of the parcels that this one refers to, as far as the same system sent them."""
+def belonging(connection: Connection, parcel: Parcel, receiver: str) -> list[tuple[Any, Parcel]]:
+    """A receiver's deliveries of the parcels that belong to this one: that it refers to, and the same system sent."""
     named = [one.id for one in parcel.description.references if one.kind == PARCEL]
     own: Mapping[str, Parcel] = parcels.load_many(connection, named) if named else {}
-    rows = [row for one in own.values() if one.sender == parcel.sender for row in queue.of_parcel(connection, one.id)]
-    return [row for row in rows if row.receiver == receiver and not handing.wrong_here(row)]
+    rows = [
+        (row, one) for one in own.values() if one.sender == parcel.sender for row in queue.of_parcel(connection, one.id)
+    ]
+    return [(row, one) for row, one in rows if row.receiver == receiver and not handing.wrong_here(row)]

@@ -5,7 +5,8 @@ Rules:
 1. Old delivery, new delivery, trace and alarm are one commit: a parcel is never with two systems, and never with none.
 2. Who receives is decided as for any parcel: by a route, or by name, and never without a service agreement.
 3. Whoever had it is not asked again by a route; how often a parcel goes on is bounded.
-4. What is sealed for one receiver is of no use to another: it goes on only as a parcel of its own, sealed anew by somebody who
+4. What belongs to a parcel, as large attachments to a form, goes where it goes.
+5. What is sealed for one receiver is of no use to another: it goes on only as a parcel of its own, sealed anew by somebody who
    could open it.
 """
 
@@ -27,7 +28,7 @@ from core.config import Configuration
 from core.deciding import decide, deliveries_for, waits_at
 from core.delivery import Delivery
 from core.description import Address, Description, Reference
-from core.desk.handing import Seen
+from core.desk.handing import Seen, belonging
 from core.desk.uploads import Uploads
 from core.errors import NotFound, Refused, TooLarge, WrongState
 from core.keys import seal, unseal
@@ -94,15 +95,17 @@ class Left:
     verdicts: tuple[Verdict, ...]
 
 
-def _redistribute(connection: Connection, batch: Sequence[Redistribute]) -> Sequence[Moved]:
-    return [handing.redistribute(connection, item) for item in batch]
+def _redistribute(connection: Connection, batch: Sequence[Sequence[Redistribute]]) -> Sequence[Moved]:
+    return [handing.redistribute_together(connection, items) for items in batch]
 
 
-def _said(item: Redistribute, moved: Moved) -> Sequence[Entry]:
-    if moved is not Moved.DONE:
-        return ()
+def _redistributed(items: Sequence[Redistribute], moved: Moved) -> Sequence[Entry]:
+    return [entry for item in items for entry in _said(item)] if moved is Moved.DONE else ()
+
+
+def _said(item: Redistribute) -> Sequence[Entry]:
     facts: dict[str, Any] = {"from": item.receiver, "receivers": [one.receiver for one in item.targets], **item.facts}
-    facts["route"] = item.targets[0].rule
+    facts["route"] = item.targets[0].rule if item.targets else REDISTRIBUTED
     entry = partial(Entry, at=item.at)
     if item.fresh is None:
         return (entry(item.parcel_id, event="redistributed", facts=facts),)
@@ -111,7 +114,7 @@ def _said(item: Redistribute, moved: Moved) -> Sequence[Entry]:
     return (entry(item.parcel_id, event="redistributed", facts=facts), fresh)
 
 
-REDISTRIBUTE: Final = Kind("redistribute", _redistribute, _said, order=54)
+REDISTRIBUTE: Final = Kind("redistribute", _redistribute, _redistributed, order=54)
 
 
 class Redistribution:
@@ -134,6 +137,7 @@ class Redistribution:
             raise Refused("upload: the payload is not sealed, and goes on as it is: leave the upload out")
         had = frozenset(one.receiver for one in await self._runtime.read(queue.of_parcel, parcel.id))
         decision = self._decision(parcel, goal, now, had, row.receiver)
+        others = await self._belonging(parcel, row, decision, why) if decision.route else []
         fresh = None
         if upload is not None:
             fresh = await self._sealed_anew(parcel, row, decision, upload, why)
@@ -144,15 +148,29 @@ class Redistribution:
             fresh = Accept(fresh.item, targets, _GATEWAY, fresh.sealed_subjects, fresh.facts)
         alarm = None if decision.route else _residual(carried, decision, now)
         wanted = Redistribute(row.id, parcel.id, row.receiver, now, targets, why.facts, fresh, alarm)
-        moved = await self._runtime.do(REDISTRIBUTE, wanted)
+        moved = await self._runtime.do(REDISTRIBUTE, [wanted, *others])
         if moved is not Moved.DONE:
             if fresh is not None:
                 self._runtime.delete_later([p.object_id for p in carried.payloads if p.object_id])
             raise WrongState(_NOT_MOVED[moved])
         if upload is not None:
             await self._uploads.forget(row.receiver, upload.id)
-        self._announce(targets)
+        self._announce([*targets, *(one for other in others for one in other.targets)])
         return SentOn(carried.id, targets, decision.cause)
+
+    async def _belonging(self, parcel: Parcel, row: Any, decision: Decision, why: Why) -> list[Redistribute]:
+        """What belongs to a parcel goes where it goes, unless it is there already. Raises `Refused` where it may not."""
+        runtime, now, made = self._runtime, self._runtime.clock.now(), []
+        for other, carried in await runtime.read(belonging, parcel, row.receiver):
+            if not handing.may_go_on(other):
+                continue
+            having = {one.receiver for one in await runtime.read(queue.of_parcel, carried.id)}
+            named = [target.system for target in decision.targets if target.system not in having]
+            there = [_by_hand(runtime.configuration, carried, name, now).targets[0] for name in named]
+            onward = Decision(REDISTRIBUTED, tuple(there))
+            targets = deliveries_for(carried, onward, runtime.configuration.number, now, runtime.pace)
+            made.append(Redistribute(other.id, carried.id, other.receiver, now, targets, why.facts))
+        return made
 
     def _decision(self, parcel: Parcel, goal: Goal, now: Micros, had: Collection[str], receiver: str) -> Decision:
         configuration = self._runtime.configuration

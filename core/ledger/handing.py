@@ -8,7 +8,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -67,7 +67,10 @@ class Moved(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Redistribute:
-    """A delivery that came to the wrong system goes on to ``targets``; with ``fresh``, as a parcel that was sealed anew."""
+    """A delivery that came to the wrong system goes on to ``targets``; with ``fresh``, as a parcel that was sealed anew.
+
+    ``targets`` are empty where whoever shall have it has it already.
+    """
 
     delivery_id: str
     parcel_id: str
@@ -103,6 +106,16 @@ def redistribute(connection: Connection, item: Redistribute) -> Moved:
     if item.alarm is not None:
         alarms.raise_many(connection, [item.alarm])
     return Moved.DONE
+
+
+def redistribute_together(connection: Connection, items: Sequence[Redistribute]) -> Moved:
+    """Send on the first, and with it what belongs to it, as far as that is still where it was."""
+    first, *others = items
+    moved = redistribute(connection, first)
+    if moved is Moved.DONE:
+        for other in others:
+            redistribute(connection, other)
+    return moved
 
 
 def may_go_on(row: Row[Any]) -> bool:

@@ -10,14 +10,15 @@ import pytest
 from core.agreement import ServiceAgreement
 from core.config import Configuration
 from core.delivery import State
-from core.description import Description
-from core.desk.handing import Handing, Seen
+from core.description import Description, Reference
+from core.desk.handing import Handing, Said, Seen
 from core.desk.redistribution import RESEAL, Goal, Redistribution, SentOn, Why
 from core.desk.uploads import Uploads
 from core.errors import NotFound, Refused, TooLarge, WrongState
 from core.integration import Integration
 from core.ledger.uploads import Upload
 from core.mailroom import Box
+from core.receipt import Level, Verdict
 from core.route import Route
 from core.system import RESIDUAL, System
 from tests.core.nodes import ARCHIVE, JOURNAL, SENDER, Site
@@ -136,6 +137,25 @@ async def test_what_cannot_go_on_is_refused_with_the_cause(site: Site, desk: Red
         await send_on(desk, seen, system=JOURNAL)
     with pytest.raises(WrongState, match="rejected"):
         await send_on(desk, await Handing(site.runtime).look(seen.parcel.id, None), system=JOURNAL)
+
+
+@pytest.mark.requirement("R40")
+async def test_what_belongs_to_it_goes_with_it(site: Site, desk: Redistribution):
+    """In the same commit, to the same system; what that one has already is not sent twice, and what is settled stays."""
+    mine, both = await hand(site), await hand(site, kind="circular")
+    references = tuple(Reference(kind="parcel", id=one.parcel.id) for one in (mine, both))
+    form = await hand(site, references=references)
+    await send_on(desk, form, system=JOURNAL)
+    stand = {(d.parcel_id, d.receiver): d.state for d in site.deliveries()}
+    for one in (mine, form, both):
+        assert (stand[one.parcel.id, ARCHIVE], stand[one.parcel.id, JOURNAL]) == (State.REJECTED, State.READY)
+    assert len(stand) == 6
+    assert site.trace(both.parcel.id)[-1][1]["receivers"] == []
+    settled = await hand(site)
+    await Handing(site.runtime).say(settled, settled.of(ARCHIVE), Level.BUSINESS, Verdict.ACCEPTED, b"", Said("x"))
+    other = await hand(site, references=(Reference(kind="parcel", id=settled.parcel.id),))
+    await send_on(desk, other, system=JOURNAL)
+    assert (await Handing(site.runtime).look(settled.parcel.id, None)).rows[0].state == "accepted"
 
 
 @pytest.mark.requirement("R65")
