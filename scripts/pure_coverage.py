@@ -30,6 +30,7 @@ PURE: Final = {
     "gateways/as4": ("checks", "demands", "evidence", "hosts", "inventory", "mapping", "partners", "questions", "settings"),
     "gateways/as4/moving": ("domibus", "importing", "links", "shape", "terms", "truststore"),
     "gateways/as4/sheets": ("domibus", "holodeck", "java", "sheet"),
+    "gateways/rest": ("describing", "parts"),
 }  # fmt: skip
 """Pure modules of packages that also have others."""
 

@@ -42,10 +42,21 @@ TAG: Final = "Handover"
 AVAILABLE: Final = "stafet.handover.available"
 _FORM: Final = "multipart/form-data"
 _KEY: Final = 255
+_GIVEN: Final = {"$ref": "#/components/schemas/Given"}
 _SCHEMA: Final = {
-    "description": "As `multipart/form-data`: first a part `description` (`application/json`, as below), then one part with a"
-    " `filename` for each payload. As `application/json`: the description alone, with `uploads` or `files`.",
-    "allOf": [Given.model_json_schema(ref_template="#/components/schemas/{model}") | {"$defs": {}}],
+    "description": "As `application/json` the description alone; as `multipart/form-data` first a part `description`"
+    " (`application/json`), then one part with a `filename` for each payload.",
+    "anyOf": [
+        _GIVEN,
+        {
+            "type": "object",
+            "required": ["description"],
+            "properties": {
+                "description": _GIVEN,
+                "payload": {"type": "array", "items": {"type": "string", "format": "binary"}},
+            },
+        },
+    ],
 }
 
 
@@ -92,7 +103,7 @@ class Standing(Shape):
     delivery: str
     receiver: str
     state: str
-    """As in docs/reference/delivery-states.md; `redistributed` where its receiver sent it on."""
+    """A state of `core.delivery`; `redistributed` where its receiver sent it on, which nobody calls refused."""
     rule: str
     attempts: int
     fetched: str | None = None
@@ -152,7 +163,7 @@ class Handovers:
                 TAG,
                 {201: new, 200: same},
                 query=Acting,
-                body=Body((_FORM, "application/json"), streamed=True, schema=_SCHEMA),
+                body=Body((_FORM, "application/json"), streamed=True, schema=_SCHEMA, speaks_of=(Given,)),
                 problems=refused,
                 headers=key,
             ),

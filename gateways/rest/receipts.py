@@ -121,7 +121,7 @@ class Receipts:
                 TAG,
                 {201: new, 200: same},
                 query=Acting,
-                body=Body(schema=Told.model_json_schema()),
+                body=Body(schema={"$ref": "#/components/schemas/Told"}, speaks_of=(Told,)),
                 problems=(problems.STATE,),
             ),
             Endpoint(

@@ -151,6 +151,15 @@ async def test_what_belongs_to_it_goes_with_it(site: Site, desk: Redistribution)
         assert (stand[one.parcel.id, ARCHIVE], stand[one.parcel.id, JOURNAL]) == (State.REJECTED, State.READY)
     assert len(stand) == 6
     assert site.trace(both.parcel.id)[-1][1]["receivers"] == []
+    change(site, Integration.model_validate({"id": "others", "types": ["stray"]}))
+    for name, may in ((SENDER, "send"), (ARCHIVE, "receive")):
+        change(site, ServiceAgreement(id=f"others-{name}", integration="others", system=name, may=may))
+    change(site, Route.model_validate({"id": "strays", "match": {"type": "stray"}, "to": [{"system": ARCHIVE}]}))
+    stray = site.make(description=Description(type="stray", sender=SENDER), integration="others")
+    await site.kernel.accept(site.item(stray))
+    with_it = await hand(site, references=(Reference(kind="parcel", id=stray.id),))
+    with pytest.raises(Refused, match="under others"):  # the journal may have the form, and not what belongs to it
+        await send_on(desk, with_it, system=JOURNAL)
     settled = await hand(site)
     await Handing(site.runtime).say(settled, settled.of(ARCHIVE), Level.BUSINESS, Verdict.ACCEPTED, b"", Said("x"))
     other = await hand(site, references=(Reference(kind="parcel", id=settled.parcel.id),))

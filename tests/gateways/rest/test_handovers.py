@@ -382,3 +382,22 @@ async def test_a_client_without_a_certificate_is_not_served(birkelund: Place):
             assert status == 401
         except (aiohttp.ClientError, ssl.SSLError):
             pass  # refused in the handshake already
+
+
+def _references(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        own = {value["$ref"]} if isinstance(value.get("$ref"), str) else set()
+        return own.union(*map(_references, value.values()))
+    return set().union(*map(_references, value)) if isinstance(value, list) else set()
+
+
+async def test_the_openapi_document_describes_every_endpoint_of_handover(birkelund: Place):
+    """Each has words, and every reference leads somewhere."""
+    status, said = await birkelund.system("birkelund-care").ask("GET", "/v1/openapi.json")
+    assert status == 200
+    schemas = {f"#/components/schemas/{name}" for name in said["components"]["schemas"]}
+    assert _references(said["paths"]) | _references(said["components"]) <= schemas
+    for path, methods in said["paths"].items():
+        if path.startswith(("/v1/handovers", "/v1/uploads", "/v1/receipts", "/v1/residual")):
+            for method, operation in methods.items():
+                assert len(operation["description"]) > 20, (method, path)

@@ -44,6 +44,9 @@ async def test_a_token_counts_where_it_was_lent(tmp_path: Path):
             assert await journal.say("journal-stays", verb, handed["lease"], **more) == ["unknown"]
             _, said = await robot.ask("POST", f"/v1/handovers/{verb}", {"leases": [handed["lease"]], **more})
             assert said["results"][0]["result"] == "unknown"
+        for lease, result in ((told["lease"], "stale"), ("x", "unknown"), (handed["lease"], "done")):
+            _, said = await journal.ask("POST", "/v1/handovers/extend", {"leases": [lease], "lease": 60})
+            assert said["results"][0]["result"] == result
         _, said = await journal.ask("POST", "/v1/handovers/ack", {"leases": [handed["lease"]]})
         assert said["results"][0]["result"] == "done"
         assert await journal.say("journal-stays", "ack", told["lease"]) == ["done"]
