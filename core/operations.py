@@ -17,19 +17,18 @@ from typing import Any, BinaryIO
 from core import backup, commands, limits
 from core.applying import Applying
 from core.clock import Micros
-from core.commands import Redirect, Settlement, SettlementResult, Skip
+from core.commands import Settlement, SettlementResult, Skip
 from core.config import Configuration
-from core.deciding import decide, deliveries_for
 from core.delivery import Event, State
 from core.description import Description
-from core.errors import NotFound, PayloadError, StaleLease, UsageError
+from core.desk.redistribution import Goal, Why
+from core.errors import NotFound, PayloadError, StaleLease, UsageError, WrongState
 from core.gateway import Lease
 from core.kernel import NodeKernel
 from core.ledger import alarms, parcels, unreachable, uploads
 from core.ledger import deliveries as queue
 from core.ledger.deliveries import Settle
 from core.local import Operation, Progress
-from core.mailroom import boxes_of
 from core.pace import Pause
 from core.parcel import Item, Key, Parcel, new_id
 from core.runtime import Runtime
@@ -213,7 +212,7 @@ class Operations:
         done, now = [], self._runtime.clock.now()
         for row in rows:
             if row.receiver == RESIDUAL:
-                done.append(await self._route_again(row))
+                done.append(await self._route_again(row, Why(args["who"], "", args.get("why", ""))))
                 continue
             event = Event.RELEASE if row.state == State.HELD.value else Event.RESEND
             settle = Settle(row.id, event, now, due_at=now, code="", reason=args.get("why", ""))
@@ -234,16 +233,16 @@ class Operations:
         self._runtime.on_work()
         return [{"delivery": row.id, "receiver": row.receiver, "state": row.state} for row in skipped]
 
-    async def _route_again(self, row: Any) -> Any:
-        parcel, now = await self._runtime.read(parcels.load, row.parcel_id), self._runtime.clock.now()
-        decision = decide(self._runtime.configuration, parcel, now)
-        if not decision.route:
-            return {"delivery": row.id, "receiver": RESIDUAL, "state": "held", "cause": decision.cause}
-        made = deliveries_for(parcel, decision, self._runtime.configuration.number, now, self._runtime.pace)
-        if not await self._runtime.do(commands.REDIRECT, Redirect(row.id, made, now)):
+    async def _route_again(self, row: Any, why: Why) -> Any:
+        desk, parcel = self._kernel.desks.redistribution, await self._runtime.read(parcels.load, row.parcel_id)
+        try:
+            sent = await desk.route(row, parcel, Goal(), why)
+        except WrongState:
             return {"delivery": row.id, "receiver": RESIDUAL, "state": "unknown"}  # somebody was quicker
-        self._runtime.on_mail(boxes_of(made))
-        return {"delivery": row.id, "receiver": made[0].receiver, "state": "ready", "route": decision.route}
+        if not sent.deliveries:
+            return {"delivery": row.id, "receiver": RESIDUAL, "state": "held", "cause": sent.cause}
+        first = sent.deliveries[0]
+        return {"delivery": row.id, "receiver": first.receiver, "state": "ready", "route": first.rule}
 
     # -- keeping
 

@@ -97,8 +97,9 @@ def redistribute(connection: Connection, item: Redistribute) -> Moved:
         return Moved.OFTEN
     said = Settle(row.id, Event.BUSINESS_REJECTED, item.at, code=MISDELIVERED, reason=item.facts.get("reason", ""))
     deliveries.settle_many(connection, [said])
+    # Who holds a loan of it is told that it has ended, and what comes after it in a line does not wait for it.
     ended = update(delivery).where(delivery.c.id == row.id)
-    connection.execute(ended.values(epoch=delivery.c.epoch + 1))  # who holds a loan of it is told that it has ended
+    connection.execute(ended.values(epoch=delivery.c.epoch + 1, stops=0))
     if item.fresh is not None:
         parcels.accept_many(connection, [item.fresh])
     else:

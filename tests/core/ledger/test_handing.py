@@ -71,6 +71,16 @@ def test_what_is_sent_on_is_rejected_here_and_ready_there(engine: Engine):
     assert send_on(engine, one)[0] is Moved.STATE
 
 
+def test_what_comes_after_it_in_its_line_does_not_wait_for_it(engine: Engine):
+    """Nobody has refused it, so nobody has to look at it first."""
+    one = stored(engine, state=State.DELIVERED, gateway="paper", line="l", stops=True)
+    assert send_on(engine, one)[0] is Moved.DONE
+    with engine.connect() as connection:
+        row = deliveries.row(connection, one.id)
+        assert row is not None
+        assert (row.state, row.stops) == ("rejected", 0)
+
+
 @pytest.mark.parametrize(
     ("changes", "goes"),
     [
