@@ -29,6 +29,7 @@ from core.description import Description
 from core.documents import SCHEMA_SUFFIXES, Read, read_directory
 from core.errors import ConfigError, DescriptionError
 from core.integration import Integration
+from core.quota import Quota
 from core.route import Route, Routes
 from core.subscription import Subscription, Subscriptions
 from core.system import RESIDUAL, Function, System
@@ -41,6 +42,7 @@ KERNEL_KINDS: Final[dict[str, type[BaseModel]]] = {
     "service-agreement": ServiceAgreement,
     "subscription": Subscription,
     "function": Function,
+    "quota": Quota,
 }
 
 
@@ -190,6 +192,17 @@ def check_kernel(configuration: Configuration) -> Iterable[Problem]:
     for integration in integrations.values():
         yield from _check_what_it_names(configuration, integration)
         yield from _run_tests(configuration, integration)
+    yield from _check_quotas(configuration)
+
+
+def _check_quotas(configuration: Configuration) -> Iterable[Problem]:
+    seen: dict[tuple[Any, ...], str] = {}
+    for quota in configuration.all("quota").values():
+        if quota.system is not None and quota.system not in configuration.all("system"):
+            yield _unknown("quota", quota.id, "system", quota.system, configuration.all("system"))
+        other = seen.setdefault((quota.system, quota.authority, quota.each), quota.id)
+        if other != quota.id:
+            yield Problem("quota", quota.id, "id", f"quota {other} is for the same", "say all limits in one of them")
 
 
 def _check_certificates(configuration: Configuration, system: System) -> Iterable[Problem]:

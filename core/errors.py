@@ -15,6 +15,7 @@
     │   ├── TooLarge              a limit of core.limits or of the integration
     │   ├── NotAllowed            no service agreement, unknown sender
     │   └── Overloaded            queue or disk watermark; try later
+    │       └── OverQuota             what one system or authority may send, is used up
     ├── PayloadError          stored bytes are not what was stored        (exit code 4)
     │   └── SealError             not sealed as it should be, or not for this key
     ├── StaleLease            somebody else has the delivery by now       (never shown to users)
@@ -112,6 +113,16 @@ class Overloaded(Refused):
     def __init__(self, cause: str, retry_after: int = 5_000_000) -> None:
         self.retry_after = retry_after
         super().__init__(cause)
+
+
+class OverQuota(Overloaded):
+    """A quota is used up. ``quota`` is its id, ``which`` of its limits."""
+
+    code = "quota"
+
+    def __init__(self, quota: str, which: str, cause: str, retry_after: int) -> None:
+        self.quota, self.which = quota, which
+        super().__init__(f"quota {quota}: {which}: {cause}", retry_after)
 
 
 class PayloadError(StafetError):

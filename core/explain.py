@@ -29,6 +29,8 @@ CODES: Final[dict[str, str]] = {
     "not-allowed": "no service agreement allows it now. What to do: add or extend a document of kind service-agreement",
     "too-large": "a limit of the integration was met. What to do: raise max_size, or send less",
     "overloaded": "the queue or the disk is full for now. What to do: free space, or try again later",
+    "quota": "its system or authority has used up what a document of kind quota gives it. What to do: its sender tries again when"
+    " it was told to; give it more, if it should have it",
     "clock": "this node's clock differs from the database's. What to do: set the clock (NTP); leases depend on it",
     "expiry": "a key, a certificate or a revocation list that is in use ends soon, or has ended. What to do: look at"
     " `stafet certificates`, get the next one in time, and roll over as docs/how-to/change-keys.md says",

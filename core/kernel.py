@@ -30,7 +30,7 @@ from core.config import Configuration
 from core.deciding import FanOut, check_allowed, decide, deliveries_for, fan_out, told, waits_at
 from core.delivery import Delivery, Event, Frozen
 from core.desk.desks import Desks
-from core.errors import Overloaded, Refused, StaleLease
+from core.errors import Overloaded, OverQuota, Refused, StaleLease
 from core.gateway import Answered, Keeper, Lease, Staging
 from core.keys import seal, unseal
 from core.ledger import deliveries as queue
@@ -42,6 +42,7 @@ from core.ledger.parcels import Accept
 from core.ledger.trace import Entry
 from core.mailroom import Box, Mailroom, boxes_of
 from core.parcel import Acceptance, Item, Judgement, Key, Parcel, Payload, new_id, place_of_subjects
+from core.quota import Load
 from core.receipt import Receipt
 from core.route import Decision, Target
 from core.runtime import Runtime
@@ -83,6 +84,7 @@ class NodeKernel:
         configuration = self._runtime.configuration
         prepared: list[Accept] = []
         try:
+            await self._charge(items)
             for item in items:
                 prepared.append(self._prepare(configuration, item))
         except BaseException:  # whichever item is refused, none is stored, and the room kept for others is free again
@@ -93,6 +95,21 @@ class NodeKernel:
         judged = await self._commit(prepared) if prepared else []
         self._spread(prepared, judged)
         return judged
+
+    async def _charge(self, items: Sequence[Item]) -> None:
+        """Raises `OverQuota`; a repetition is answered all the same, and costs nothing."""
+        quotas = self._runtime.quotas
+        if not quotas.in_force:
+            return
+        loads = [Load(i.parcel.id, i.parcel.sender, sum(p.size for p in i.parcel.payloads)) for i in items]
+        try:
+            quotas.charge(loads, self.clock.now())
+        except OverQuota:
+            known = [i.key is not None and await self.recall(i.key) is not None for i in items]
+            if not any(known):
+                self._runtime.metrics.refused.labels(self._gateway, "quota").inc()
+                raise
+            quotas.charge([load for load, one in zip(loads, known, strict=True) if not one], self.clock.now())
 
     async def _commit(self, prepared: Sequence[Accept]) -> Sequence[Acceptance]:
         """One command, whatever the number of items: what they become is one commit."""
@@ -115,9 +132,11 @@ class NodeKernel:
 
     def _not_stored(self, prepared: Sequence[Accept], error: BaseException) -> None:
         self._give_back(prepared)
-        if isinstance(error, Refused):
-            for accept in prepared:
+        for accept in prepared:
+            if isinstance(error, Refused):
                 self._forget(accept.item.parcel)
+            else:  # it may be stored all the same
+                self._runtime.quotas.settle(accept.item.parcel.id, stored=True)
 
     def _give_back(self, prepared: Sequence[Accept]) -> None:
         for accept in prepared:
@@ -131,6 +150,7 @@ class NodeKernel:
         for accept, acceptance in zip(prepared, judged, strict=True):
             self._runtime.metrics.accepted.labels(self._gateway, acceptance.judgement.value).inc()
             if acceptance.judgement is Judgement.NEW:
+                self._runtime.quotas.settle(accept.item.parcel.id, stored=True, deliveries=len(accept.deliveries))
                 if boxes := boxes_of(accept.deliveries):
                     mail.update(boxes)
                     self._runtime.remember(accept.item.parcel)
@@ -148,6 +168,7 @@ class NodeKernel:
 
     def _forget(self, parcel: Parcel) -> None:
         """The octets of what is refused, a repetition or a conflict are nobody's: a flood of it must not fill the disk."""
+        self._runtime.quotas.settle(parcel.id, stored=False)
         self._runtime.delete_later([p.object_id for p in parcel.payloads if p.object_id])
 
     def _prepare(self, configuration: Configuration, item: Item) -> Accept:

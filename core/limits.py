@@ -192,8 +192,8 @@ LOCAL_REQUEST: Final = 1024 * 1024
 
 #: Connections a gateway over HTTP keeps open at once: each costs some ten KiB, and a pull that waits holds one.
 HTTP_CONNECTIONS: Final = 2000
-#: Requests of one gateway over HTTP that are worked on at once; a pull that waits is not counted.
-HTTP_REQUESTS: Final = 256
+#: Requests of one gateway over HTTP that are under way at once, pulls that wait included: half of the connections may wait.
+HTTP_REQUESTS: Final = 1000
 #: Octets of a request's body that is read as a whole: a notification, its description and their quoting in JSON.
 HTTP_BODY: Final = 2 * 1024**2
 #: Octets of one line or header of a request: a token is the longest there is.
@@ -214,6 +214,8 @@ TOKEN_LEEWAY: Final = 60 * SECOND
 TOKEN_LIFE: Final = HOUR
 #: Roles of a token that are read; more are an attack or an error.
 TOKEN_ROLES: Final = 256
+#: Tokens whose check is remembered while they hold: one for each caller of a large node, and checking costs more than all else.
+TOKENS: Final = 4096
 #: Octets of an issuer's keys: some dozen of the largest kind.
 KEY_SET_SIZE: Final = 256 * 1024
 #: Keys of an issuer; two or three are usual while one replaces another.
@@ -245,3 +247,13 @@ SEAL_DEPTH: Final = 16
 SEAL_SIZE: Final = 2**36 - 32
 #: Bits of an RSA key that is sealed for: shorter ones can be broken within the life of what is sealed.
 SEAL_RSA_BITS: Final = 2048
+
+#: Seconds' worth of a quota's rate that may come at once, unless the quota says how many: a system that wakes up has a backlog.
+QUOTA_BURST: Final = 10
+#: How long after a parcel was begun it may still be committed for the sums of a day to find it at the next count; one that took
+#: longer is found by the next whole count.
+QUOTA_LAG: Final = 10 * MINUTE
+#: How often a day's sums are counted as a whole; in between only what is new.
+QUOTA_WHOLE: Final = HOUR
+#: Senders in one question about a day's sums.
+QUOTA_SENDERS: Final = 500

@@ -29,7 +29,7 @@ from core.errors import ConfigError, Fatal, Overloaded, StafetError, UsageError
 from core.gateway import Gateway, Listens, Operated, watched
 from core.health import HealthServer
 from core.kernel import NodeKernel
-from core.ledger import alarms, deliveries, parcels, unreachable, versions
+from core.ledger import alarms, deliveries, parcels, unreachable, usage, versions
 from core.ledger.alarms import Alarm
 from core.ledger.tables import node as node_table
 from core.local import LocalServer, Operation
@@ -84,6 +84,7 @@ class Node:
             runtime.on_work, runtime.at_once = dispatcher.wake, dispatcher
             runtime.on_mail = self.mail.wake
             await runtime.do(commands.CALL, commands.Call(self._enter))
+            await self._count()  # what was used before the start is used
             for gateway in self.gateways.values():
                 tasks.append(asyncio.create_task(gateway.run(), name=f"gateway {gateway.name}"))
             tasks.append(asyncio.create_task(dispatcher.run(), name="dispatcher"))
@@ -300,7 +301,11 @@ class Node:
             await self._compare_clocks()
 
     async def _count(self) -> None:
-        self.runtime.backlog.count(await self.runtime.read(unreachable.waiting))
+        runtime = self.runtime
+        runtime.backlog.count(await runtime.read(unreachable.waiting))
+        if (asked := runtime.quotas.ask(runtime.clock.now())) is not None:
+            octets = await runtime.read(usage.octets, asked.senders, asked.since, asked.cut)
+            runtime.quotas.counted(asked, octets, await runtime.read(usage.waiting, asked.waiting))
 
     async def _compare_clocks(self) -> None:
         theirs = from_datetime(await self.runtime.read(_database_time))

@@ -29,7 +29,12 @@ def new_id(now: Micros) -> str:
         drawn = os.urandom(1280).hex()
         _RANDOM.extend(drawn[start : start + 20] for start in range(20, len(drawn), 20))
         random = drawn[:20]
-    return f"{now // 1000:012x}{random}"
+    return id_at(now) + random
+
+
+def id_at(at: Micros) -> str:
+    """What every id made at a time begins with, and those made later are greater than."""
+    return f"{at // 1000:012x}"
 
 
 @dataclass(frozen=True, slots=True)

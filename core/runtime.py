@@ -32,6 +32,7 @@ from core.ledger.engine import NodeLock, open_engine, upgrade
 from core.metrics import Metrics
 from core.pace import Backlog, Pace, Where
 from core.parcel import Parcel, new_id
+from core.quota import Quotas
 from core.recent import Recent
 from core.settings import NodeSettings
 from core.store import FileStore
@@ -150,6 +151,7 @@ class Runtime:
         self.configuration: Configuration = config.EMPTY
         self._paces: tuple[Configuration, dict[tuple[str, str, str], Pace]] = (config.EMPTY, {})
         self.recent: Recent[Parcel] = Recent(limits.RECENT)
+        self._quotas: tuple[Configuration, Quotas] = (config.EMPTY, Quotas())
         self.backlog = Backlog(settings.waiting_in_all)
         self.fatal: BaseException | None = None
         self.on_fatal: Callable[[BaseException], object] = lambda error: None
@@ -309,6 +311,15 @@ class Runtime:
                 found = Pace()
             known[asked] = found
         return found
+
+    @property
+    def quotas(self) -> Quotas:
+        """What systems and authorities may use, under the configuration in force."""
+        configuration, quotas = self._quotas
+        if configuration is not self.configuration:
+            quotas.configure(self.configuration.all("quota"), self.configuration.all("system"))
+            self._quotas = (self.configuration, quotas)
+        return quotas
 
     def version(self, number: int) -> Configuration:
         """A stored configuration version. Raises `NotFound`, `ConfigError`."""

@@ -37,10 +37,14 @@ KINDS: Final = (
     ("service-agreement", "core.agreement", "ServiceAgreement"),
     ("subscription", "core.subscription", "Subscription"),
     ("function", "core.system", "Function"),
+    ("quota", "core.quota", "Quota"),
     ("as4.party", "gateways.as4.settings", "Party"),
     ("as4.partner", "gateways.as4.settings", "Partner"),
+    ("rest.issuer", "gateways.rest.settings", "Issuer"),
+    ("rest.client", "gateways.rest.settings", "Client"),
     ("node settings", "core.settings", "NodeSettings"),
     ("node settings: as4", "gateways.as4.settings", "Listen"),
+    ("node settings: rest", "gateways.rest.settings", "Settings"),
 )
 """What settings.md describes: (kind, module, class). A module that does not exist yet is left out."""
 LIMIT_MODULES: Final = ("core.limits", "accesspoint.limits")
@@ -398,6 +402,7 @@ def pages(root: Path = ROOT) -> dict[Path, str]:
         Path("docs/reference/limits.md"): limits_page(),
         Path("docs/reference/settings.md"): settings_page(),
         Path("docs/reference/cli.md"): cli_page(),
+        Path("docs/reference/problems.md"): _load("gateways.rest.problems", "problems_page")(MADE),
         Path("docs/reference/as4-samples.md"): _load("scripts.sample_table", "samples_page")(root, MADE),
         Path("docs/reference/conformance.md"): _load("scripts.assertions", "assertions_page")(root, MADE),
         Path("docs/reference/payload-description.md"): _load("scripts.payload_description", "page")(MADE),

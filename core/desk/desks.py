@@ -7,6 +7,7 @@ from core.desk.mailbox import Mailbox
 from core.desk.redistribution import Redistribution
 from core.desk.uploads import Uploads
 from core.mailroom import Mailroom
+from core.quota import Quotas
 from core.runtime import Runtime
 
 
@@ -14,7 +15,13 @@ class Desks:
     """Made once a node."""
 
     def __init__(self, runtime: Runtime, mail: Mailroom) -> None:
+        self._runtime = runtime
         self.mailbox = Mailbox(runtime, mail)
         self.uploads = Uploads(runtime)
         self.handing = Handing(runtime)
         self.redistribution = Redistribution(runtime, self.uploads)
+
+    @property
+    def quotas(self) -> Quotas:
+        """What systems and authorities may use, under the configuration in force."""
+        return self._runtime.quotas

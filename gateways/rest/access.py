@@ -12,12 +12,14 @@ Rules:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from cryptography import x509
 
+from core import limits
 from core.clock import Micros, from_datetime
 from core.config import Configuration, certificates_in
 from core.system import System
@@ -25,7 +27,7 @@ from core.trust import fingerprint
 from gateways.rest.issuers import KeySets
 from gateways.rest.problems import Unauthenticated, absent, forbidden
 from gateways.rest.settings import Client, Issuer, Role
-from gateways.rest.tokens import BadToken, check_bond, look, verify
+from gateways.rest.tokens import BadToken, PublicKey, Token, check_bond, look, verify
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,16 @@ class _Principal:
 
 
 @dataclass(frozen=True, slots=True)
+class _Check:
+    """A token that was found good under these keys."""
+
+    issuer: Issuer
+    kid: str | None
+    keys: Sequence[PublicKey]
+    token: Token
+
+
+@dataclass(frozen=True, slots=True)
 class Pin:
     """A certificate that stands for somebody. ``kind``, ``id`` and ``file`` say which document has it."""
 
@@ -147,6 +159,7 @@ class Access:
         self._issuers: dict[str, Issuer] = {i.issuer: i for i in configuration.all("rest.issuer").values()}
         self._pins = {fingerprint(pin.certificate): pin for pin in pins(configuration)}
         self._programs: dict[_Program, _Principal] = {}
+        self._checks: OrderedDict[bytes, _Check] = OrderedDict()
         for client in configuration.all("rest.client").values():
             principal = _of_client(configuration, client)
             self._programs.update(dict.fromkeys(programs(client), principal))
@@ -185,13 +198,7 @@ class Access:
         scheme, _, text = authorization.partition(" ")
         if scheme.lower() != "bearer":
             raise BadToken("Authorization: only Bearer is taken")
-        seen = look(text.strip(" "))
-        issuer = self._issuers.get(seen.issuer)
-        if issuer is None:
-            raise BadToken("iss: the issuer is not registered here")
-        if seen.algorithm not in issuer.algorithms:
-            raise BadToken("alg: is not among those that are taken from this issuer")
-        token = verify(text.strip(" "), issuer, await self._keys.of(issuer, seen.kid), now)
+        issuer, token = await self._checked(text.strip(" "), now)
         check_bond(token, certificate)
         who = self._programs.get((issuer.id, token.client, token.subject))
         who = who or self._programs.get((issuer.id, token.client, ""))
@@ -207,6 +214,29 @@ class Access:
         name, roles = f"{who.client}/{token.subject}", who.roles & token.roles
         authority = who.authority or token.authority
         return Caller(name, "person", who.systems, authority, roles, "token", print_, who.client)
+
+    async def _checked(self, text: str, now: Micros) -> tuple[Issuer, Token]:
+        """A token and its issuer. What was checked before under the same keys is not checked again while it holds."""
+        name = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+        known = self._checks.get(name)
+        if known is not None:
+            keys = await self._keys.of(known.issuer, known.kid)
+            if known.keys is keys and known.token.begin <= now < known.token.end:
+                self._checks.move_to_end(name)
+                return known.issuer, known.token
+        seen = look(text)
+        issuer = self._issuers.get(seen.issuer)
+        if issuer is None:
+            raise BadToken("iss: the issuer is not registered here")
+        if seen.algorithm not in issuer.algorithms:
+            raise BadToken("alg: is not among those that are taken from this issuer")
+        keys = await self._keys.of(issuer, seen.kid)
+        token = verify(text, issuer, keys, now)
+        self._checks[name] = _Check(issuer, seen.kid, keys, token)
+        self._checks.move_to_end(name)
+        if len(self._checks) > limits.TOKENS:
+            self._checks.popitem(last=False)
+        return issuer, token
 
 
 # --- documents --------------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from gateways.rest.access import Access
 from gateways.rest.endpoint import Answer, Ask, Endpoint, Reply
 from gateways.rest.gate import Gate
 from gateways.rest.handovers import Handovers
+from gateways.rest.inventory import inventory
 from gateways.rest.issuers import KeySets
 from gateways.rest.notifications import Notifications
 from gateways.rest.openapi import document
@@ -56,7 +57,7 @@ class RestGateway:
         self._started = asyncio.Event()
         gate = Gate(kernel, lambda: self._configuration)
         self.endpoints = [*served(gate), self._openapi_endpoint()]
-        self._server = Server(self.endpoints, settings, kernel.clock)
+        self._server = Server(self.endpoints, settings, kernel.clock, lambda: kernel.desks.quotas)
 
     @classmethod
     def check(cls, configuration: Configuration) -> Iterable[Problem]:
@@ -73,7 +74,7 @@ class RestGateway:
         cls, configuration: Configuration, settings: Listen, identity: Callable[[str], Identity]
     ) -> Iterable[Watched]:
         """What ends some day."""
-        return ()
+        return inventory(configuration, settings, identity)
 
     def configure(self, configuration: Configuration) -> None:
         """Who is known from now on."""
@@ -146,5 +147,7 @@ def served(gate: Gate) -> Sequence[Endpoint]:
 
 
 _CODES: Final = {
-    "pull-only": "the REST gateway pushes nothing: its receivers come for what they get. Leave `gateway` out of the route."
+    "issuer-keys": "an issuer of tokens cannot be asked for its keys; those we have count for some hours more, and then its"
+    " tokens let nobody in. What to do: see that this node reaches its jwks_uri, and that jwks_anchors has the right authority",
+    "pull-only": "the REST gateway pushes nothing: its receivers come for what they get. Leave `gateway` out of the route.",
 }

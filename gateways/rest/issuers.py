@@ -59,6 +59,7 @@ class KeySets:
         self._files: dict[str, tuple[PublicKey, ...]] = {}
         self._sources: dict[str, _Source] = {}
         self._states: dict[_Source, _State] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def configure(self, configuration: Configuration) -> None:
         """Take the issuers of a version; what was fetched stays. Raises `ValueError` for a file that cannot be read."""
@@ -70,17 +71,16 @@ class KeySets:
             else:
                 sources[issuer.id] = (issuer.jwks_uri, _anchors(configuration, issuer))
         self._files, self._sources = files, sources
-        gone = self._states.keys() - set(sources.values())
-        for source in gone:
-            task = self._states.pop(source).asking
-            if task is not None:
-                task.cancel()
+        for gone in self._states.keys() - set(sources.values()):
+            del self._states[gone]  # who waits for its answer still gets it
 
     async def of(self, issuer: Issuer, kid: str | None) -> Sequence[PublicKey]:
         """The keys of an issuer, asked for again when they are old or ``kid`` is not among them. Raises `Overloaded`."""
         if issuer.id in self._files:
             return self._files[issuer.id]
-        source = self._sources[issuer.id]
+        source = self._sources.get(issuer.id)
+        if source is None:  # a request that began before the version that takes the issuer out
+            raise Overloaded("the configuration has changed meanwhile; try again", limits.KEY_SET_PAUSE)
         state = self._states.setdefault(source, _State())
         now = self._clock.now()
         known = bool(state.keys) and (kid is None or any(key.kid == kid for key in state.keys))
@@ -89,6 +89,8 @@ class KeySets:
             if state.asking is None:
                 state.asked = now
                 state.asking = asyncio.create_task(self._ask(issuer, source, state))
+                self._tasks.add(state.asking)
+                state.asking.add_done_callback(self._tasks.discard)
             # While the issuer is away, whoever has a key that is known need not wait for its silence.
             if not (known and state.failures and now < state.stale_until):
                 await asyncio.shield(state.asking)
@@ -100,7 +102,7 @@ class KeySets:
 
     async def close(self) -> None:
         """Ask nobody any more."""
-        tasks = [state.asking for state in self._states.values() if state.asking is not None]
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

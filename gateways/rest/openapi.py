@@ -158,6 +158,7 @@ def _problem_schema() -> dict[str, Any]:
             "status": {"type": "integer"},
             "detail": text,
             "instance": text,
+            "retry_after": {"type": "integer"},
             "errors": {"type": "array", "items": flaw},
         },
         "required": ["type", "title", "status"],

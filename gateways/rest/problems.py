@@ -207,9 +207,16 @@ class Problem:
             said["detail"] = self.detail
         if instance:
             said["instance"] = instance
+        if (wait := self.seconds) is not None:
+            said["retry_after"] = wait
         if self.errors:
             said["errors"] = [{flaw.place: flaw.pointer, "cause": flaw.cause} for flaw in self.errors]
         return said
+
+    @property
+    def seconds(self) -> int | None:
+        """The wait in whole seconds, rounded up, and never nothing: who comes back at once comes in vain."""
+        return None if self.retry_after is None else max(1, -(-self.retry_after // SECOND))
 
     def octets(self, instance: str = "") -> bytes:
         """The body as it is sent."""
@@ -218,8 +225,8 @@ class Problem:
     def all_headers(self) -> dict[str, str]:
         """Everything that goes out beside the body."""
         said = {"Content-Type": MEDIA_TYPE, "Cache-Control": "no-store", **self.headers}
-        if self.retry_after is not None:
-            said["Retry-After"] = str(max(1, -(-self.retry_after // SECOND)))
+        if (wait := self.seconds) is not None:
+            said["Retry-After"] = str(wait)
         return said
 
 
@@ -269,7 +276,9 @@ def problem_of(error: BaseException) -> Problem:
         case ProblemError():
             return error.problem
         case Overloaded():
-            return Problem(_BY_CODE.get(error.code, OVERLOADED), str(error), retry_after=error.retry_after)
+            # Whose queue is full may be no business of the sender's; of its own quota it is told everything.
+            kind = _BY_CODE.get(error.code, OVERLOADED)
+            return Problem(kind, str(error) if kind is QUOTA else "", retry_after=error.retry_after)
         case Refused():
             return Problem(_BY_CODE.get(error.code, REFUSED), _without_names(str(error)), _flaws(error))
         case DescriptionError():
@@ -329,6 +338,7 @@ def problems_page(made: str) -> str:
         "| `status` | the HTTP status |",
         "| `detail` | what was wrong this time |",
         "| `instance` | this occurrence: tell it to the operators, who find it in their log |",
+        "| `retry_after` | seconds to wait, as in the header `Retry-After`; of each event where several came at once |",
         "| `errors` | each place that is wrong: `pointer` (into the body), `parameter` or `header`, and the `cause` |",
         "",
         "What a caller may not see is answered as what is not there, to the octet: across authorities nobody learns what exists.",

@@ -14,19 +14,20 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, Final
 
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
-from core import log
+from core import limits, log
 from core.clock import Clock
 from core.parcel import new_id
-from gateways.rest import problems
+from core.quota import Quotas
+from gateways.rest import problems, ratelimit
 from gateways.rest.access import Access, Caller
 from gateways.rest.endpoint import Ask, Body, Endpoint, Reply
-from gateways.rest.problems import Flaw, Problem, ProblemError, invalid_request, problem_of
+from gateways.rest.problems import Flaw, Problem, ProblemError, Unauthenticated, invalid_request, problem_of
 from gateways.rest.settings import Settings
 
 _log = log.get("rest")
@@ -37,8 +38,10 @@ _PIECE: Final = 256 * 1024
 class Server:
     """Serves endpoints. ``access`` is asked of every request that is not open to all, and may be replaced while it serves."""
 
-    def __init__(self, endpoints: Iterable[Endpoint], settings: Settings, clock: Clock) -> None:
-        self._settings, self._clock = settings, clock
+    def __init__(
+        self, endpoints: Iterable[Endpoint], settings: Settings, clock: Clock, quotas: Callable[[], Quotas]
+    ) -> None:
+        self._settings, self._clock, self._quotas = settings, clock, quotas
         self.access: Access | None = None
         self._running, self._stopping = 0, False
         self._idle = asyncio.Event()
@@ -74,16 +77,28 @@ class Server:
         if self._stopping or self._running >= self._settings.max_requests:
             words = "this node is stopping" if self._stopping else "too many requests are being worked on"
             return self._problem(request, Problem(problems.OVERLOADED, words, retry_after=_STOPPING))
+        if self._connections() > self._settings.max_connections:
+            words = "this node has more connections than it may have"
+            later = self._problem(request, Problem(problems.OVERLOADED, words, retry_after=_STOPPING))
+            later.force_close()
+            return later
         self._running += 1
         self._idle.clear()
+        caller = _ANYBODY
         try:
             caller = await self._caller(request, one)
-            return await self._respond(request, await one.handler(await self._ask(request, one, caller)))
+            with self._quotas().connection(caller.name):
+                reply = await one.handler(await self._ask(request, one, caller))
+                return await self._respond(request, reply, self._left(caller))
         except ConnectionError:
             raise
         except Exception as error:  # whatever it is, the caller gets a problem
             problem = problem_of(error)
             response = self._problem(request, problem)
+            response.headers.update(self._left(caller))
+            if isinstance(error, Unauthenticated):
+                instance = response.headers["X-Request-Id"]
+                _log.warning("not let in", request=instance, path=one.path, peer=request.remote, cause=problem.detail)
             if problem.type is problems.INTERNAL:
                 instance = response.headers["X-Request-Id"]
                 _log.error("a request met an error nobody documents", request=instance, path=one.path, exc_info=error)
@@ -92,6 +107,14 @@ class Server:
             self._running -= 1
             if not self._running:
                 self._idle.set()
+
+    def _connections(self) -> int:
+        server = self._runner.server if self._runner is not None else None
+        return len(server.connections) if server is not None else 0
+
+    def _left(self, caller: Caller) -> dict[str, str]:
+        """Header fields with what is left of the caller's quotas."""
+        return ratelimit.fields(self._quotas().allowances(caller.name, self._clock.now()))
 
     async def _caller(self, request: web.Request, one: Endpoint) -> Caller:
         if one.open:
@@ -103,7 +126,10 @@ class Server:
         transport = request.transport
         ssl_object = transport.get_extra_info("ssl_object") if transport is not None else None
         certificate = ssl_object.getpeercert(binary_form=True) if ssl_object is not None else None
-        return await self.access.identify(certificate, request.headers.get("Authorization"), self._clock.now())
+        shown = request.headers.getall("Authorization", [])
+        if len(shown) > 1:
+            raise Unauthenticated("Authorization stands more than once", "invalid_request")
+        return await self.access.identify(certificate, shown[0] if shown else None, self._clock.now())
 
     async def _ask(self, request: web.Request, one: Endpoint, caller: Caller) -> Ask:
         headers = {name.lower(): value for name, value in request.headers.items()}
@@ -162,8 +188,8 @@ class Server:
             response.force_close()
         return response
 
-    async def _respond(self, request: web.Request, reply: Reply) -> web.StreamResponse:
-        headers = dict(reply.headers)
+    async def _respond(self, request: web.Request, reply: Reply, left: Mapping[str, str]) -> web.StreamResponse:
+        headers = {**left, **reply.headers}
         if reply.stream is not None:
             return await self._stream(request, reply, headers)
         if isinstance(reply.body, BaseModel):
@@ -198,7 +224,12 @@ class Server:
     async def start(self, tls: ssl.SSLContext | None) -> None:
         """Bind and begin to serve. Raises `OSError` when the address is taken."""
         self._runner = web.AppRunner(
-            self._app, access_log=None, keepalive_timeout=self._settings.idle_timeout, handle_signals=False
+            self._app,
+            access_log=None,
+            keepalive_timeout=self._settings.idle_timeout,
+            handle_signals=False,
+            max_line_size=limits.HTTP_LINE,
+            max_field_size=limits.HTTP_LINE,
         )
         await self._runner.setup()
         self._site = web.TCPSite(self._runner, self._settings.host, self._settings.port, ssl_context=tls, backlog=1024)

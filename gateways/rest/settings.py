@@ -175,16 +175,16 @@ class Settings(BaseModel):
     client_certificates: Literal["required", "optional", "off"] = "optional"
     """Whether who connects must, may or cannot show a certificate."""
     client_anchors: str | None = None
-    """PEM file of authorities under which clients' certificates may be, beside those that documents name one by one. Who they are
-    is said by documents and tokens all the same."""
+    """PEM file (with its whole path) of authorities under which clients' certificates may be, beside those that documents name
+    one by one. Who they are is said by documents and tokens all the same."""
     tls_versions: Annotated[tuple[Literal["1.2", "1.3"], ...], Field(min_length=1)] = ("1.2", "1.3")
     """Versions of TLS that are taken; the newest that both sides know is spoken."""
     url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$", max_length=512)] | None = None
     """How others reach it, in links and in the OpenAPI document; left out, host and port."""
     max_connections: Annotated[int, Field(ge=1, le=65_536)] = limits.HTTP_CONNECTIONS
-    """Connections at once; more are not taken."""
+    """Connections at once. A request on one more is asked to come back, and the connection is closed."""
     max_requests: Annotated[int, Field(ge=1, le=65_536)] = limits.HTTP_REQUESTS
-    """Requests worked on at once; more are asked to come back."""
+    """Requests under way at once, pulls that wait included; more are asked to come back."""
     max_body: Annotated[int, Field(ge=1024, le=64 * 1024**2)] = limits.HTTP_BODY
     """Octets of a body that is read as a whole; payloads that are streamed have their integration's limit."""
     read_timeout: Annotated[float, Field(ge=1, le=600)] = limits.HTTP_READ / SECOND

@@ -3,8 +3,8 @@
 Rules:
 
 1. TLS 1.2 or newer, forward secrecy, authenticated encryption.
-2. A client's certificate is asked for unless settings say otherwise. Those that documents name are taken as they are, whoever issued
-   them; others must be under ``client_anchors``. What has ended is refused in the handshake.
+2. A client's certificate is asked for unless settings say otherwise. Those that documents name are taken as they are, whoever
+   issued them; others must be under ``client_anchors``. What has ended is refused in the handshake.
 3. A new configuration version counts from the next handshake: no restart. A connection that is open stays, and each of its
    requests is judged anew.
 """
@@ -61,7 +61,7 @@ class Door:
         self.context.sni_callback = self._choose
 
     def renew(self, pinned: Sequence[x509.Certificate]) -> None:
-        """Take the certificates of a version, and read the server's key anew. Raises `ConfigError` and lets the old ones stand."""
+        """Take the certificates of a version, and read the server's key anew. Raises `ConfigError`: then the old ones stand."""
         self._inner = make_context(self._settings, self._key, pinned)
 
     def _choose(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:

@@ -80,13 +80,18 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token that was checked. ``roles`` are ours, by the issuer's document; ``bound_to`` is the SHA-256 of a certificate."""
+    """A token that was checked. ``roles`` are ours, by the issuer's document; ``bound_to`` is the SHA-256 of a certificate.
+
+    It holds from ``begin`` to before ``end``, the leeway included.
+    """
 
     client: str
     subject: str
     authority: str
     roles: frozenset[Role]
     bound_to: bytes | None
+    begin: Micros
+    end: Micros
 
 
 # --- keys -------------------------------------------------------------------------------------------------------------
@@ -209,7 +214,11 @@ def verify(token: str, issuer: Issuer, keys: Sequence[PublicKey], now: Micros) -
         raise BadToken("crit, b64: no extension is understood here")
     _check_type(header.get("typ", "JWT"), issuer)
     claims = _signed(token, issuer, candidates(keys, seen))
-    _check_times(claims, issuer, now)
+    begin, end = _times(claims, issuer)
+    if now >= end:
+        raise BadToken("exp: the token has expired")
+    if now < begin:
+        raise BadToken("nbf, iat: the token is not valid yet; compare the clocks")
     _check_audience(claims.get("aud"), issuer)
     client = _text(claims, issuer.claims.client)
     if not client:
@@ -220,6 +229,8 @@ def verify(token: str, issuer: Issuer, keys: Sequence[PublicKey], now: Micros) -
         _text(claims, issuer.claims.authority),
         _roles(claims, issuer),
         _confirmation(claims.get("cnf"), issuer),
+        begin,
+        end,
     )
 
 
@@ -242,16 +253,15 @@ def _check_type(said: Any, issuer: Issuer) -> None:
         raise BadToken("typ: is not among those that are taken from this issuer")
 
 
-def _check_times(claims: dict[str, Any], issuer: Issuer, now: Micros) -> None:
-    at, end, issued = now / SECOND, _time(claims, "exp"), _time(claims, "iat")
+def _times(claims: dict[str, Any], issuer: Issuer) -> tuple[Micros, Micros]:
+    """When a token holds, the leeway included."""
+    end, issued = _time(claims, "exp"), _time(claims, "iat")
     if end is None or issued is None:
         raise BadToken(f"{'exp' if end is None else 'iat'}: is missing")
-    if end <= at - issuer.leeway:
-        raise BadToken("exp: the token has expired")
-    if max(issued, _time(claims, "nbf") or issued) > at + issuer.leeway:
-        raise BadToken("nbf, iat: the token is not valid yet; compare the clocks")
     if end - issued > issuer.longest_life:
         raise BadToken(f"exp: the token holds for longer than {issuer.longest_life:.0f} seconds")
+    begin = max(issued, _time(claims, "nbf") or issued)
+    return round((begin - issuer.leeway) * SECOND), round((end + issuer.leeway) * SECOND)
 
 
 def _time(claims: dict[str, Any], name: str) -> float | None:

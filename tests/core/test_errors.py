@@ -8,7 +8,16 @@ import re
 import pytest
 
 from core import errors
-from core.errors import ConfigError, DescriptionError, Overloaded, Refused, SealError, StafetError, WrongOffset
+from core.errors import (
+    ConfigError,
+    DescriptionError,
+    Overloaded,
+    OverQuota,
+    Refused,
+    SealError,
+    StafetError,
+    WrongOffset,
+)
 
 CLASSES = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, StafetError)]
 
@@ -72,3 +81,10 @@ def test_an_upload_says_where_it_goes_on():
     """As an attribute and in words."""
     assert WrongOffset(7).received == 7
     assert str(WrongOffset(7)) == "the upload goes on from octet 7"
+
+
+def test_a_quota_that_is_used_up_is_named_with_its_limit():
+    """It is an overload to whoever knows no more, and says which quota, which of its limits, and when to come back."""
+    error = OverQuota("post", "rate", "5 parcels a second", 2_000_000)
+    assert str(error) == "quota post: rate: 5 parcels a second"
+    assert (error.quota, error.which, error.retry_after, error.code) == ("post", "rate", 2_000_000, "quota")
