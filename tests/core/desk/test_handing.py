@@ -11,6 +11,8 @@ import pytest
 from core.clock import SECOND
 from core.description import Description, Reference
 from core.desk.handing import Handing, Said, Seen
+from core.desk.redistribution import Goal, Redistribution, Why
+from core.desk.uploads import Uploads
 from core.errors import NotFound, WrongState
 from core.kernel import NodeKernel
 from core.parcel import Acceptance, Judgement
@@ -120,9 +122,6 @@ async def test_a_receipt_counts_for_what_belongs_to_it_and_for_nothing_else(site
 
 async def test_nobody_speaks_for_what_was_sent_on(site: Site, handing: Handing):
     """Its new receiver does."""
-    from core.desk.redistribution import Goal, Redistribution, Why
-    from core.desk.uploads import Uploads
-
     parcel = await hand(site)
     seen = await handing.look(parcel, only(ARCHIVE))
     desk = Redistribution(site.runtime, Uploads(site.runtime))
