@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import as4_package, exchanges, large, phase4, seal, tracking
+from bench import as4_package, exchanges, handover, large, phase4, seal, tracking
 from bench.crypto_floor import costs, floor
 from bench.rows import Row, ratio_row, write
 from conformance.crash import postgresql
@@ -79,6 +79,16 @@ def _large_rows(folder: Path, size: int) -> Iterator[Row]:
             yield ratio_row(name, growth / large.MIB, "MiB", "64 MiB", GROWTH / large.MIB, 1.0, least=False)
 
 
+def _handover_rows(folder: Path, size: int) -> Iterator[Row]:
+    core = handover.primitives()
+    yield Row("handover: primitives of one way on one core", core, "MB/s")
+    for way in handover.run(folder, size):
+        label = f"handover of {way.size / 1e6:.0f} MB over REST, {way.name}"
+        yield Row(label, way.rate, "MB/s", "the primitives on one core", way.rate / core)
+        name = f"{label}: growth of the node's peak memory"
+        yield ratio_row(name, way.growth / large.MIB, "MiB", "64 MiB", GROWTH / large.MIB, 1.0, least=False)
+
+
 def _phase4_rows(folder: Path, quick: bool) -> Iterator[Row]:
     try:
         yield from phase4.rows(folder, phase4.QUICK if quick else phase4.Plan())
@@ -118,6 +128,8 @@ def _rows(group: str, folder: Path, quick: bool) -> Iterator[Row]:
         yield from _large_rows(folder, (128 if quick else 2048) * large.MIB)
     elif group == "seal":
         yield from _seal_rows(folder, (64 if quick else 1024) * large.MIB)
+    elif group == "handover":
+        yield from _handover_rows(folder, handover.SIZE)
     elif group == "as4":
         yield from _package_rows(folder, 3.0 if quick else 10.0)
     elif group == "tracking":
@@ -126,7 +138,7 @@ def _rows(group: str, folder: Path, quick: bool) -> Iterator[Row]:
         yield from _phase4_rows(folder, quick)
 
 
-GROUPS = ("exchanges", "large", "seal", "as4", "tracking", "phase4")
+GROUPS = ("exchanges", "large", "seal", "handover", "as4", "tracking", "phase4")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -7,7 +7,7 @@ that a crash loses none of them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Final
 
@@ -349,6 +349,8 @@ class Redirect:
     """What the parcel's description has become, when a step of enrichment added to it only now."""
     entries: tuple[Entry, ...] = ()
     """What the trace says of that."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """Who asked for it, and why."""
 
 
 def _redirect(connection: Connection, batch: Sequence[Redirect]) -> Sequence[bool]:
@@ -365,6 +367,7 @@ def _redirect_one(connection: Connection, item: Redirect) -> bool:
 def _redirected(item: Redirect, done: bool) -> Sequence[Entry]:
     first = item.targets[0]
     facts = {"route": first.rule, "receivers": [t.receiver for t in item.targets], "version": first.config_version}
+    facts |= item.facts
     return (*item.entries, Entry(first.parcel_id, item.at, "redirected", facts)) if done else ()
 
 

@@ -6,6 +6,9 @@
     ├── UsageError            the caller's: ask differently               (exit code 2)
     │   ├── ConfigError           a configuration document, named by file and field
     │   ├── DescriptionError      a payload description, named by field
+    │   ├── WrongState            what is asked cannot be done to it as it is now
+    │   ├── WrongOffset           an upload does not go on from there
+    │   ├── BadChecksum           what came is not what was promised
     │   └── NotFound              no such parcel, delivery, system, version
     ├── Refused               the kernel's decision about a parcel        (exit code 3)
     │   ├── Conflict              one key, other content
@@ -64,6 +67,22 @@ class DescriptionError(UsageError):
 
 class NotFound(UsageError):
     """There is no such thing."""
+
+
+class WrongState(UsageError):
+    """It is in a state in which this cannot be done."""
+
+
+class WrongOffset(UsageError):
+    """An upload goes on from ``received``, and from nowhere else."""
+
+    def __init__(self, received: int) -> None:
+        self.received = received
+        super().__init__(f"the upload goes on from octet {received}")
+
+
+class BadChecksum(UsageError):
+    """Octets came that are not those whose checksum was promised."""
 
 
 class Refused(StafetError):

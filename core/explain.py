@@ -40,6 +40,8 @@ CODES: Final[dict[str, str]] = {
     "clock": "this node's clock differs from the database's. What to do: set the clock (NTP); leases depend on it",
     "expiry": "a key, a certificate or a revocation list that is in use ends soon, or has ended. What to do: look at"
     " `stafet certificates`, get the next one in time, and roll over as docs/how-to/change-keys.md says",
+    "misdelivered": "the receiving system said that it is for somebody else, and sent it on; nobody refused it. What to"
+    " do: nothing; the trace says where it went",
     "nack": "the receiving system could not take it just now; it is offered again",
     "bug": "a gateway failed in a way it does not document. What to do: the node's log has the detail; report it",
 }
@@ -66,6 +68,8 @@ _EVENTS: Final[dict[str, str]] = {
     "resend": "sent again by {by}",
     "skipped": "passed by: {by} let what comes after it go on",
     "redirected": "routed again",
+    "fetched": "{receiver} has begun to fetch it",
+    "redistributed": "{from} sent it on: it was not for them",
     "reported": "they report an error that may pass: {code} {reason}",
     "not-believed": "a signal about it came that proves nothing; not believed",
     "expected": "the {level} receipt that is expected of {of}: {expected}",

@@ -43,7 +43,7 @@ from core.ledger.loans import PullClaim
 from core.ledger.parcels import Accept
 from core.ledger.trace import Entry
 from core.mailroom import Box, Mailroom, boxes_of
-from core.parcel import Acceptance, Item, Judgement, Key, Parcel, Payload, new_id
+from core.parcel import Acceptance, Item, Judgement, Key, Parcel, Payload, new_id, place_of_subjects
 from core.quota import Load
 from core.receipt import Receipt
 from core.route import Decision, Target
@@ -182,7 +182,7 @@ class NodeKernel:
         sealed = None
         if parcel.description.subjects:
             octets = json.dumps(parcel.description.subjects).encode()
-            sealed = seal(self.data_key(parcel), octets, _place_of_subjects(parcel))
+            sealed = seal(self.data_key(parcel), octets, place_of_subjects(parcel.id))
         facts: dict[str, Any] = {
             "gateway": self._gateway,
             "sender": parcel.sender,
@@ -325,7 +325,7 @@ class NodeKernel:
         """Whom a parcel concerns."""
         if parcel.description.subjects or not parcel.sealed_subjects:
             return parcel.description.subjects
-        opened = unseal(self.data_key(parcel), parcel.sealed_subjects, _place_of_subjects(parcel))
+        opened = unseal(self.data_key(parcel), parcel.sealed_subjects, place_of_subjects(parcel.id))
         return tuple(json.loads(opened))
 
     def read_now(self, parcel: Parcel, payload: Payload) -> Iterator[bytes]:
@@ -371,10 +371,6 @@ class NodeKernel:
             facts = {"gateway": self._gateway, "code": code, "reference": reference, **facts}
             entry = Entry(refusal_id(reference), now, "refused", facts)
             self._runtime.writer.submit(commands.NOTE, entry)
-
-
-def _place_of_subjects(parcel: Parcel) -> bytes:
-    return b"subjects/" + parcel.id.encode()
 
 
 def _left_out(found: FanOut, parcel: Parcel, at: Micros) -> Alarm | None:

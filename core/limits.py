@@ -30,6 +30,28 @@ DESCRIPTION_SIZE: Final = 64 * 1024
 DESCRIPTION_VALUE: Final = 1024
 #: Classifications, references and subjects in one description.
 DESCRIPTION_ITEMS: Final = 100
+#: Uploads one system may have under way: as many payloads as a parcel has, and some that were given up.
+UPLOADS: Final = 200
+#: Octets that the uploads of one system may hold together: what one system gives up must not fill the store.
+UPLOAD_OCTETS: Final = 32 * 1024**3
+#: How long an upload is kept after the last octet came: a night and a working day to go on.
+UPLOAD_LIFE: Final = DAY
+#: Octets after which a long piece of an upload is made durable: what a crash in the middle costs at most.
+UPLOAD_PIECE: Final = 32 * 1024**2
+#: Pieces of one upload: each is a file, and its row lists them.
+UPLOAD_PIECES: Final = 1000
+#: How often one parcel may be redistributed: beyond that people send it in circles.
+REDISTRIBUTIONS: Final = 10
+#: Parcels of the residual mailbox in one answer: each says what every route thinks of it.
+RESIDUAL_BATCH: Final = 50
+#: Routes that are said of each: more than anybody reads.
+RESIDUAL_ROUTES: Final = 100
+#: Octets of a receipt as a receiving system says it: a code and some sentences.
+RECEIPT_SIZE: Final = 64 * 1024
+#: Receipts in one answer of a feed.
+FEED_BATCH: Final = 200
+#: How old a receipt is before a feed shows it where several nodes write: their numbers are drawn before they commit.
+FEED_LAG: Final = 5 * SECOND
 #: How long a key is remembered: longer than any sender retries.
 KEY_WINDOW: Final = 90 * DAY
 #: Retention of payloads, descriptions and evidence when the integration says nothing.
@@ -213,6 +235,8 @@ HTTP_REQUESTS: Final = 1000
 HTTP_BODY: Final = 2 * 1024**2
 #: Octets of one line or header of a request: a token is the longest there is.
 HTTP_LINE: Final = 16 * 1024
+#: Octets of one header line of a part of a multipart body: a file's name in one of its long encodings.
+PART_LINE: Final = 8 * 1024
 #: Longest wait for the next octets of a request.
 HTTP_READ: Final = 30 * SECOND
 #: How long a connection may be idle between two requests.

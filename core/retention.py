@@ -5,8 +5,8 @@ Rules:
 1. When an integration's retention has passed and every delivery of a parcel is settled, its octets, description, evidence octets
    and personal trace parts go; ids, codes, levels and digests stay, and the chain stays verifiable [R106].
 2. An object that no row refers to is removed only when it is older than the longest permitted transfer: until then it may
-   belong to a parcel being put together. What a delivery was frozen with is needed until the far side has spoken: one that failed
-   may be sent again.
+   belong to a parcel being put together. What an upload holds is its until it expires. What a delivery was frozen with is needed
+   until the far side has spoken: one that failed may be sent again.
 3. What is deleted is stated: each run that deleted anything adds a line under the name `STATEMENT` to the trace, chained and
    signed like every other. It says how many of which integration, and up to when. Names by which a parcel could be looked
    up and what was expected for it go with it.
@@ -24,9 +24,9 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, func, or_, selec
 
 from core.clock import DAY, Micros
 from core.delivery import OPEN_STATES, REPEATABLE_STATES, State
-from core.ledger import expectations
+from core.ledger import expectations, uploads
 from core.ledger.parcels import referenced
-from core.ledger.tables import delivery, frozen, inline_payload, lookup, parcel, payload, receipt, trace, upload
+from core.ledger.tables import delivery, frozen, inline_payload, lookup, parcel, payload, receipt, trace
 from core.limits import TRANSFER
 from core.store import FileStore
 
@@ -77,13 +77,6 @@ def expire(connection: Connection, days: Mapping[str, int], default_days: int, n
     return Expired(len(gone), tuple(objects), Counter(under.values()))
 
 
-def drop_uploads(connection: Connection, now: Micros) -> tuple[int, list[str]]:
-    """Forget transfers that nobody finished in their time; gives how many, and the objects that may be deleted."""
-    rows = list(connection.execute(select(upload.c.id, upload.c.objects).where(upload.c.expires_at < now)))
-    connection.execute(delete(upload).where(upload.c.id.in_([row.id for row in rows])))
-    return len(rows), [name for row in rows for name in json.loads(row.objects)]
-
-
 def _over(days: Mapping[str, int], default_days: int, now: Micros) -> ColumnElement[bool]:
     """Whether a parcel's own integration has kept it long enough."""
     named: dict[int, list[str]] = {}
@@ -114,7 +107,7 @@ def kept_for_deliveries(connection: Connection) -> set[str]:
 
 def unreferenced(connection: Connection, store: FileStore, now: Micros) -> list[str]:
     """Objects that nobody refers to and that are too old to be on their way."""
-    kept = kept_for_deliveries(connection)
+    kept = kept_for_deliveries(connection) | uploads.objects(connection)
     old = [name for name, changed in store.ids() if changed < now - TRANSFER and name not in kept]
     found: list[str] = []
     for start in range(0, len(old), _BATCH):

@@ -29,7 +29,7 @@ PURE: Final = {
              "route", "schedule", "schema", "shadow", "subscription", "system", "whatif", "written"),
     "core/seal": ("algorithms", "ber", "header", "opening", "recipients", "sealing", "structures"),
     "gateways/as4": ("checks", "demands", "evidence", "hosts", "inventory", "mapping", "partners", "questions", "settings"),
-    "gateways/rest": ("access", "checks", "inventory", "problems", "ratelimit", "settings", "tokens"),
+    "gateways/rest": ("access", "checks", "describing", "inventory", "parts", "problems", "ratelimit", "settings", "tokens"),
     "gateways/as4/moving": ("domibus", "importing", "links", "shape", "terms", "truststore"),
     "gateways/as4/sheets": ("domibus", "holodeck", "java", "sheet"),
 }  # fmt: skip

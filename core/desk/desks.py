@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from core.desk.handing import Handing
 from core.desk.insight import Insights
 from core.desk.looking import Looking
 from core.desk.mailbox import Mailbox
+from core.desk.redistribution import Redistribution
 from core.desk.search import Search
 from core.desk.statistics import Statistics
+from core.desk.uploads import Uploads
 from core.desk.values import Values
 from core.mailroom import Mailroom
 from core.quota import Quotas
@@ -24,6 +27,9 @@ class Desks:
         self.search = Search(runtime)
         self.statistics = Statistics(runtime)
         self.looking = Looking(runtime)
+        self.uploads = Uploads(runtime)
+        self.handing = Handing(runtime)
+        self.redistribution = Redistribution(runtime, self.uploads)
 
     @property
     def quotas(self) -> Quotas:

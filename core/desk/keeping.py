@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 from core import commands, limits, log, retention
 from core.clock import DAY, SECOND, Micros
 from core.commands import Call
+from core.desk.uploads import sweep
 from core.expectation import by_default
 from core.ledger import alarms, looking, parcels, statistics, trace
 from core.ledger.alarms import Alarm
@@ -70,14 +71,13 @@ class Keeping:
             "figures": now - keep.statistics_days * DAY,
             "uploads": now,
         }
-        uploads, objects = await self._call(retention.drop_uploads, now)
+        dropped, _ = await sweep(runtime)
         gone = {
             "keys": await self._call(parcels.forget_keys, until["keys"], before),
             "looks": await self._call(looking.forget, until["looks"]),
             "figures": await self._call(statistics.forget, until["figures"]),
-            "uploads": uploads,
+            "uploads": dropped,
         }
-        await asyncio.to_thread(runtime.delete, objects)
         return {name: [number, until[name]] for name, number in gone.items() if number}
 
     async def _usual_receipts(self, now: Micros) -> None:

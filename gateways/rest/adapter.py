@@ -23,15 +23,20 @@ from gateways.rest import checks
 from gateways.rest.access import Access
 from gateways.rest.endpoint import Answer, Ask, Endpoint, Reply
 from gateways.rest.gate import Gate
+from gateways.rest.handovers import Handovers
 from gateways.rest.inventory import inventory
 from gateways.rest.issuers import KeySets
 from gateways.rest.notifications import Notifications
 from gateways.rest.openapi import document
+from gateways.rest.payloads import Payloads
+from gateways.rest.receipts import Receipts
+from gateways.rest.redistribution import Redistributions
 from gateways.rest.server import Server
 from gateways.rest.settings import Client, Issuer
 from gateways.rest.settings import Settings as Listen
 from gateways.rest.subscriptions import Subscriptions
 from gateways.rest.tls import Door
+from gateways.rest.uploads import Uploads
 
 _log = log.get("rest")
 _FINISH: Final = 25.0
@@ -133,6 +138,11 @@ def served(gate: Gate) -> Sequence[Endpoint]:
     return [
         *Notifications(gate).endpoints(),
         *Subscriptions(gate).endpoints(),
+        *Handovers(gate).endpoints(),
+        *Payloads(gate).endpoints(),
+        *Receipts(gate).endpoints(),
+        *Redistributions(gate).endpoints(),
+        *Uploads(gate).endpoints(),
     ]
 
 

@@ -162,3 +162,10 @@ def test_a_delivery_born_under_a_lease_has_been_claimed_once():
     assert waits_at(made) == ("as4", "egedal")
     (pulled,) = told(parcel, [a_subscription("a")], 1, NOW)
     assert waits_at(pulled) == ("", "journal")
+
+
+def test_systems_that_are_out_of_the_question_get_nothing():
+    """Who had it is no target again; with nobody left it is residual."""
+    assert decide(configured(journal="receive"), a_stay(), NOW).targets == (Target(system="journal"),)
+    decision = decide(configured(journal="receive"), a_stay(), NOW, ["journal"])
+    assert (decision.route, decision.targets) == ("", (Target(system=RESIDUAL),))

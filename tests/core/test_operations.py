@@ -18,6 +18,7 @@ from core.clock import FrozenClock
 from core.commands import Settlement
 from core.config import Configuration
 from core.delivery import Event, State
+from core.desk.uploads import Uploads
 from core.errors import NotAllowed, NotFound, Overloaded, PayloadError, TooLarge, UsageError
 from core.kernel import NodeKernel
 from core.keys import KeyRing, create_kek
@@ -375,12 +376,15 @@ async def test_alarms_are_cleared(ask: Asked, site: Site):
 async def test_rewrapping_moves_every_data_key_under_the_newest(ask: Asked, site: Site, letter: Path, film: Path):
     """Payloads stay where they are and read as before, without the old key; a second time there is nothing to do."""
     sent = [(await ask.send(path))["parcel"] for path in (letter, film)]
+    uploads = Uploads(site.runtime)
+    begun = await uploads.begin(SENDER, name="a", media_type="x/y", size=1)
     create_kek(site.runtime.settings.keys_path, "kek-2")
     site.runtime.ring = KeyRing(site.runtime.settings.keys_path)
     assert await ask("rewrap") == {"rewrapped": 2, "key": "kek-2"}
     assert await ask("rewrap") == {"rewrapped": 0, "key": "kek-2"}
     (site.runtime.settings.keys_path / "kek-1.kek").unlink()
     site.runtime.ring = KeyRing(site.runtime.settings.keys_path)
+    assert (await uploads.look(SENDER, begun.id)).key_id == "kek-2"
     stored = [site.runtime.read_now(parcels.load, name) for name in sent]
     octets = [b"".join(site.kernel.read_now(one, one.payloads[0])) for one in stored]
     assert octets == [b"Dear neighbour,", LARGE]

@@ -21,9 +21,10 @@ SYSTEMS = {
     "birkelund-care": AUTHORITY,
     "birkelund-journal": AUTHORITY,
     "birkelund-robot": AUTHORITY,
+    "birkelund-desk": AUTHORITY,
     "egedal-care": "55667788",
 }
-"""Three systems of Birkelund's, one of another authority; all are invented."""
+"""Four systems of Birkelund's, one of another authority; all are invented."""
 
 
 def documents() -> list[dict[str, Any]]:
