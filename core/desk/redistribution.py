@@ -26,12 +26,13 @@ from core.admission import Admission, Admitted
 from core.clock import Micros
 from core.commands import Redirect
 from core.config import Configuration
+from core.content import no_seal
 from core.deciding import decide, deliveries_for, fan_out, told, waits_at
 from core.delivery import Delivery
 from core.description import Address, Description, Reference
 from core.desk.handing import Seen, belonging
 from core.desk.uploads import Uploads
-from core.errors import NotFound, Refused, TooLarge, WrongState
+from core.errors import Finding, Invalid, NotFound, Refused, TooLarge, WrongState
 from core.keys import seal, unseal
 from core.ledger import deliveries as queue
 from core.ledger import handing, parcels
@@ -196,6 +197,8 @@ class Redistribution:
             raise TooLarge(f"upload: larger than {integration.max_size} octets, the limit of {integration.id}")
         runtime.demand_space()
         stage = Stage(runtime.store, runtime.ring, new_id(now), integration.max_size)
+        if cause := no_seal(await asyncio.to_thread(self._head, upload)):
+            raise Invalid(integration.id, [Finding("upload", cause)])
         payload = await self._copied(stage, upload)
         subjects = self._subjects(parcel)
         description = _anew(parcel, row.receiver, payload, subjects)
@@ -225,6 +228,15 @@ class Redistribution:
             **why.facts,
         }
         return Accept(Item(made), (), _GATEWAY, sealed, facts)
+
+    def _head(self, upload: Upload) -> bytes:
+        """As much of an upload as shows whether it is sealed."""
+        head = bytearray()
+        for chunk in self._uploads.read_now(upload):
+            head += chunk
+            if len(head) >= limits.SEAL_HEADER:
+                break
+        return bytes(head[: limits.SEAL_HEADER])
 
     async def _copied(self, stage: Stage, upload: Upload) -> Payload:
         """An upload as a payload, one chunk at a time."""

@@ -90,11 +90,11 @@ async def test_a_transfer_that_nobody_finished_goes_with_its_objects(site: Site)
         "id": "u-1",
     }
     with site.runtime.engine.begin() as connection:
-        objects = json.dumps([keeper.object_id])
+        objects = json.dumps([[keeper.object_id, 10]])
         expires = site.clock.now() + HOUR
         connection.execute(insert(upload).values(**row, wrapped_key=b"w", objects=objects, expires_at=expires))
     desk = Keeping(site.runtime)
-    site.clock.tick(HOUR)
+    site.clock.tick(HOUR - 1)
     assert (await desk.retain(), site.objects()) == ({}, [keeper.object_id])
     site.clock.tick(1)
     assert (await desk.retain(), site.objects()) == ({"uploads": [1, site.clock.now()]}, [])

@@ -110,7 +110,7 @@ async def place(
 ) -> AsyncIterator[Place]:
     """A town that serves until the block ends. ``rest`` is what ``node.yaml`` says of the gateway beside its port."""
     town = Town(root, SYSTEMS, database=database, settings_beside=settings).make(
-        documents() if given is None else given
+        documents() if given is None else given, rest=rest
     )
     async with running(town.home, catalogue=CATALOGUE) as (node,), aiohttp.ClientSession() as session:
         yield Place(town, node, session)

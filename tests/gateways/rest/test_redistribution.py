@@ -10,6 +10,8 @@ import pytest
 
 from core import limits
 from core.ledger import alarms, trace
+from core.seal.sealing import seal
+from tests.core.seal.holders import holder
 from tests.gateways.rest.handing import RESIDUAL_TYPE, fetch, hand, handing, offices, upload
 from tests.gateways.rest.running import Place, System, place
 
@@ -142,13 +144,15 @@ async def test_what_was_accepted_or_refused_does_not_go_on(birkelund: Place):
 async def test_what_is_sealed_goes_on_only_sealed_anew(birkelund: Place):
     """Refused with what to do; with an upload it goes on as a parcel of its own that refers to the first."""
     care, journal, robot = (birkelund.system(f"birkelund-{name}") for name in ("care", "journal", "robot"))
-    parcel = await hand(
-        care, ("sealed.p7m", b"for the journal alone"), integration="letters", type="letter", subjects=["p-3"]
-    )
+    first, second = (b"".join(seal([text], [holder("p256").certificate])) for text in (b"secret", b"secret" * 60_000))
+    parcel = await hand(care, ("sealed.p7m", first), integration="letters", type="letter", subjects=["p-3"])
     status, said = await send_on(journal, parcel, {"system": "birkelund-robot"})
     assert (status, "sealed anew by somebody who can open it" in said["detail"]) == (422, True)
     assert (await send_on(journal, parcel, {"system": "birkelund-robot"}, upload="0" * 32))[0] == 400
-    anew = await upload(journal, b"for the robot alone" * 20_000, "sealed.p7m")
+    plain = await upload(journal, b"for the robot alone", "sealed.p7m")
+    status, said = await send_on(journal, parcel, {"system": "birkelund-robot"}, upload=plain)
+    assert (status, said["errors"][0]["pointer"]) == (422, "/upload")
+    anew = await upload(journal, second, "sealed.p7m")
     status, said = await send_on(journal, parcel, {"system": "birkelund-robot"}, upload=anew)
     assert status == 200, said
     assert said["parcel"] != parcel
@@ -161,7 +165,7 @@ async def test_what_is_sealed_goes_on_only_sealed_anew(birkelund: Place):
     )
     assert data["description"]["references"] == [{"kind": "redistributed", "id": parcel}]
     assert data["description"]["correlation_id"] == parcel
-    assert (await robot.ask("GET", data["payloads"][0]["href"]))[1] == b"for the robot alone" * 20_000
+    assert (await robot.ask("GET", data["payloads"][0]["href"]))[1] == second
     assert (await robot.ask("GET", f"/v1/handovers/{parcel}"))[0] == 404  # the first one is not the robot's
     _, seen = await care.ask("GET", f"/v1/handovers/{parcel}")
     assert seen["history"][0]["sealed_anew_as"] == said["parcel"]

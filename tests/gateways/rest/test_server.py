@@ -34,7 +34,7 @@ async def birkelund(tmp_path: Path) -> AsyncIterator[Place]:
         ("GET", "/v1/nothing", 404, "not-found"),
         ("POST", "/v1/../v1/notifications/", 404, "not-found"),
         ("GET", PATH, 405, "method-not-allowed"),
-        ("BREW", PATH, 405, "method-not-allowed"),
+        ("DELETE", PATH, 405, "method-not-allowed"),
     ],
 )
 async def test_what_is_not_served_is_a_problem(birkelund: Place, method: str, path: str, status: int, word: str):
@@ -123,9 +123,8 @@ async def test_a_body_that_stops_coming_is_given_up(birkelund: Place):
     ],
 )
 async def test_what_is_no_http_ends_its_connection_alone(birkelund: Place, octets: bytes):
-    """The next request is served."""
-    said = await raw(birkelund, octets)
-    assert said == b"" or said.startswith(b"HTTP/1.1 4")
+    """The HTTP library says so in its own words, and the next request is served."""
+    assert (await raw(birkelund, octets)).startswith((b"HTTP/1.0 400 ", b"HTTP/1.1 400 "))
     await birkelund.system("birkelund-care").publish(event())
 
 
