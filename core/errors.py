@@ -6,6 +6,8 @@
     ├── UsageError            the caller's: ask differently               (exit code 2)
     │   ├── ConfigError           a configuration document, named by file and field
     │   ├── DescriptionError      a payload description, named by field
+    │   ├── Unfit                 a change after which documents would not fit together
+    │   ├── WrongState            it was decided or has ended already
     │   └── NotFound              no such parcel, delivery, system, version
     ├── Refused               the kernel's decision about a parcel        (exit code 3)
     │   ├── Conflict              one key, other content
@@ -26,6 +28,9 @@ remedy. No message holds payload bytes, keys or personal data.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 
 class StafetError(Exception):
@@ -55,6 +60,18 @@ class DescriptionError(UsageError):
     def __init__(self, field: str, cause: str) -> None:
         self.field, self.cause = field, cause
         super().__init__(f"{field}: {cause}")
+
+
+class Unfit(UsageError):
+    """A change is not made: documents would not fit together. ``problems`` each have kind, id, field, cause and remedy."""
+
+    def __init__(self, problems: Sequence[Any]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(f"{one.kind} {one.id}: {one.field}: {one.cause}" for one in problems))
+
+
+class WrongState(UsageError):
+    """What is asked for cannot be done any more: it was decided, has ended, or has begun already."""
 
 
 class NotFound(UsageError):

@@ -46,7 +46,7 @@ from core.quota import Load
 from core.receipt import Receipt
 from core.route import Decision, Target
 from core.runtime import Runtime
-from core.store import Stage, inline_place, read_payload
+from core.store import Stage, inline_place, place_of_subjects, read_payload
 from core.trust import Identity
 
 _log = log.get("kernel")
@@ -177,7 +177,7 @@ class NodeKernel:
         sealed = None
         if parcel.description.subjects:
             octets = json.dumps(parcel.description.subjects).encode()
-            sealed = seal(self.data_key(parcel), octets, _place_of_subjects(parcel))
+            sealed = seal(self.data_key(parcel), octets, place_of_subjects(parcel.id))
         facts: dict[str, Any] = {
             "gateway": self._gateway,
             "sender": parcel.sender,
@@ -314,7 +314,7 @@ class NodeKernel:
         """Whom a parcel concerns."""
         if parcel.description.subjects or not parcel.sealed_subjects:
             return parcel.description.subjects
-        opened = unseal(self.data_key(parcel), parcel.sealed_subjects, _place_of_subjects(parcel))
+        opened = unseal(self.data_key(parcel), parcel.sealed_subjects, place_of_subjects(parcel.id))
         return tuple(json.loads(opened))
 
     def read_now(self, parcel: Parcel, payload: Payload) -> Iterator[bytes]:
@@ -360,10 +360,6 @@ class NodeKernel:
             facts = {"gateway": self._gateway, "code": code, "reference": reference, **facts}
             entry = Entry(refusal_id(reference), now, "refused", facts)
             self._runtime.writer.submit(commands.NOTE, entry)
-
-
-def _place_of_subjects(parcel: Parcel) -> bytes:
-    return b"subjects/" + parcel.id.encode()
 
 
 def _left_out(found: FanOut, parcel: Parcel, at: Micros) -> Alarm | None:

@@ -145,6 +145,45 @@ REVOCATION_UNUSED: Final = 30 * DAY
 
 #: How long a certificate that `stafet init` or `stafet add-system` makes is good: what browsers and libraries still take.
 OWN_CERTIFICATE: Final = 397 * DAY
+#: Requests of one asker that wait to be decided: more than a person will ever look at.
+REQUESTS_PENDING: Final = 1000
+#: Times that a change begins anew because the configuration moved on meanwhile: somebody changes it all the time.
+CHANGE_ROUNDS: Final = 8
+#: Rows of a list that one answer gives unless it is asked for more.
+LIST_PAGE: Final = 50
+#: Rows of a list that one answer gives at most.
+LIST_MOST: Final = 500
+#: Shortest time between two notes of when a subscription came: a system that asks all the time costs one row a minute.
+CAME_NOTE: Final = MINUTE
+#: Deliveries of one kind that are counted for the view of a backlog; beyond it, it says "at least".
+BACKLOG_COUNTED: Final = 100_000
+#: How long what waits for a subscription that is gone is kept: somebody may have removed it by mistake.
+ABANDONED: Final = 7 * DAY
+#: How often a node looks for what waits for subscriptions that are gone.
+ABANDONED_LOOK: Final = HOUR
+#: Dead letters that one command moves.
+DEAD_BATCH: Final = 256
+#: Dead letters that one call moves; the answer says how many are left.
+DEAD_MOST: Final = 10_000
+#: Stored notifications that one trial of a filter looks at.
+TRIAL_LOOKED_AT: Final = 10_000
+#: Longest that a trial of a filter takes; it says how far it came.
+TRIAL_TIME: Final = 5 * SECOND
+#: Days a trial of a filter looks back unless it is asked for others, and at most.
+TRIAL_DAYS: Final = 30
+#: Examples of each kind that a trial of a filter shows.
+TRIAL_EXAMPLES: Final = 5
+#: Trials of filters that one node makes at once: each keeps a core busy.
+TRIALS: Final = 2
+#: Parcels that one step of a replay or a trial looks at: a commit of a few milliseconds, behind which others wait.
+REPLAY_BATCH: Final = 200
+#: Deliveries that one replay makes at most.
+REPLAY_MOST: Final = 100_000
+#: How long an answer waits for a replay that may be done soon.
+REPLAY_WAIT: Final = 2 * SECOND
+#: How long a replay may stand still before another node takes it over: its own has died.
+REPLAY_STALE: Final = MINUTE
+
 #: Routes in one configuration.
 ROUTES: Final = 10_000
 #: How long before its end people are told that a service agreement ends: a new one has to be asked for and approved.

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from core.desk.backlog import Backlogs
+from core.desk.history import History
 from core.desk.mailbox import Mailbox
+from core.desk.replay import Replays
+from core.desk.requests import Requests
 from core.mailroom import Mailroom
 from core.quota import Quotas
 from core.runtime import Runtime
@@ -14,6 +18,10 @@ class Desks:
     def __init__(self, runtime: Runtime, mail: Mailroom) -> None:
         self._runtime = runtime
         self.mailbox = Mailbox(runtime, mail)
+        self.requests = Requests(runtime)
+        self.backlogs = Backlogs(runtime, self.mailbox)
+        self.replays = Replays(runtime)
+        self.history = History(runtime)
 
     @property
     def quotas(self) -> Quotas:

@@ -11,6 +11,7 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from core import commands, limits
 from core.clock import Micros
 from core.commands import Acknowledge, Loans, Settlement, SettlementResult
 from core.delivery import Delivery, Event, State
+from core.ledger import subscribers
 from core.ledger.deliveries import Renew, Settle
 from core.ledger.loans import PullClaim, Taken
 from core.mailroom import Box, Mailroom, boxes_of
@@ -67,6 +69,14 @@ class Mailbox:
 
     def __init__(self, runtime: Runtime, mail: Mailroom) -> None:
         self._runtime, self._mail = runtime, mail
+        self._noted: dict[str, Micros] = {}
+
+    def _note(self, box: Box, now: Micros) -> None:
+        """That its system came, at most once an interval; in the commit of whatever this turn writes, and not waited for."""
+        if box[1] and now - self._noted.get(box[1], -limits.CAME_NOTE) >= limits.CAME_NOTE:
+            self._noted[box[1]] = now
+            call = commands.Call(subscribers.came, (box[1], now))
+            self._runtime.writer.post(asyncio.get_running_loop(), commands.CALL, call)
 
     def _subscription(self, box: Box) -> Subscription | None:
         found = self._runtime.configuration.all("subscription").get(box[1])
@@ -80,6 +90,7 @@ class Mailbox:
         deadline = clock.now() + wait
         while True:
             now, subscription = clock.now(), self._subscription(box)
+            self._note(box, now)
             if subscription is None or not subscription.paused:
                 claim = self._claim(box, subscription, limit, now, lease, integrations)
                 lent: Loans = await self._runtime.do(commands.PULL, claim)

@@ -25,8 +25,10 @@ from gateways.rest.endpoint import Answer, Ask, Endpoint, Reply
 from gateways.rest.gate import Gate
 from gateways.rest.inventory import inventory
 from gateways.rest.issuers import KeySets
+from gateways.rest.managing import Managing
 from gateways.rest.notifications import Notifications
 from gateways.rest.openapi import document
+from gateways.rest.requests import RequestEndpoints
 from gateways.rest.server import Server
 from gateways.rest.settings import Client, Issuer
 from gateways.rest.settings import Settings as Listen
@@ -132,7 +134,9 @@ def served(gate: Gate) -> Sequence[Endpoint]:
     """Every subject's endpoints."""
     return [
         *Notifications(gate).endpoints(),
+        *Managing(gate).endpoints(),
         *Subscriptions(gate).endpoints(),
+        *RequestEndpoints(gate).endpoints(),
     ]
 
 

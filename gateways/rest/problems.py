@@ -27,7 +27,9 @@ from core.errors import (
     Refused,
     StafetError,
     StaleLease,
+    Unfit,
     UsageError,
+    WrongState,
 )
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -268,6 +270,10 @@ def problem_of(error: BaseException) -> Problem:
         case ConfigError():
             cause = error.cause + (f" ({error.remedy})" if error.remedy else "")
             return Problem(INVALID_DOCUMENT, cause, (Flaw(pointer(error.field), cause),))
+        case Unfit():
+            return Problem(INVALID_DOCUMENT, "documents would not fit together")
+        case WrongState():
+            return Problem(STATE, str(error))
         case NotFound():
             return Problem(NOT_FOUND)
         case UsageError():
