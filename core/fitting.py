@@ -9,9 +9,11 @@ Rules:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+
+from pydantic import BaseModel, ValidationError
 
 from core.config import Check, Configuration, Problem, check_kernel
 from core.system import Document
@@ -32,6 +34,31 @@ def without(configuration: Configuration, kind: str, name: str) -> Configuration
 def problems_of(configuration: Configuration, checks: Iterable[Check]) -> Sequence[Problem]:
     """Everything that is wrong between the documents."""
     return [problem for check in (check_kernel, *checks) for problem in check(configuration)]
+
+
+def read(
+    values: Sequence[Mapping[str, Any]], kinds: Mapping[str, type[BaseModel]], files: Mapping[str, bytes]
+) -> tuple[Configuration, Sequence[Problem]]:
+    """Documents as JSON has them, beside files that are there; and what is wrong with each by itself."""
+    documents: dict[str, dict[str, Any]] = {}
+    problems: list[Problem] = []
+    for number, value in enumerate(values):
+        kind, name = str(value.get("kind", ""))[:64], str(value.get("id", f"number {number + 1}"))[:64]
+        model = kinds.get(kind)
+        if model is None:
+            problems.append(Problem(kind, name, "kind", "no installed part of Stafet knows this kind"))
+            continue
+        try:
+            made: Any = model.model_validate(value)
+        except ValidationError as error:
+            for one in error.errors(include_input=False, include_url=False):
+                field = ".".join(map(str, one["loc"]))
+                problems.append(Problem(kind, name, field, one["msg"].removeprefix("Value error, ")))
+            continue
+        if made.id in documents.setdefault(kind, {}):
+            problems.append(Problem(kind, name, "id", "stands for another document as well"))
+        documents[kind][made.id] = made
+    return Configuration(documents, files), problems
 
 
 def tag_of(document: Document) -> str:

@@ -198,6 +198,8 @@ BACKTEST_PAGE: Final = 500
 BACKTEST_EXAMPLES: Final = 3
 #: Differences that a backtest tells apart; the rest is counted as one, so that memory stays flat whatever the parcels are.
 BACKTEST_GROUPS: Final = 1000
+#: Documents of a configuration that is checked over an API.
+DOCUMENTS: Final = 20_000
 #: Octets of one configuration document.
 DOCUMENT_SIZE: Final = 1024 * 1024
 #: Levels of lists and mappings in one configuration document: no kind has more than eight, and reading costs the square of them.

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from core.agreement import ServiceAgreement
 from core.changes import Change, Changed
 from core.config import Configuration, Problem
 from core.errors import NotAllowed, NotFound, Overloaded, Unfit, WrongState
-from core.fitting import problems_of, put, without
+from core.fitting import problems_of, put, read, without
 from core.ledger import requests, versions
 from core.ledger.requests import Decision, Request, RequestState, Wanted
 from core.ledger.versions import Version
@@ -84,6 +84,20 @@ class Requests:
         if number == runtime.configuration.number:
             return runtime.configuration
         return await asyncio.to_thread(runtime.version, number)
+
+    async def history(self, limit: int) -> Sequence[Version]:
+        """The newest versions, without their content."""
+        return await self._runtime.read(versions.history, limit)
+
+    async def judge(self, values: Sequence[Mapping[str, Any]]) -> Sequence[Problem]:
+        """Everything that would be wrong with these documents in the place of all, beside the files of the newest version."""
+        newest, catalogue = await self.newest(), self._runtime.catalogue
+
+        def whole() -> Sequence[Problem]:
+            wanted, problems = read(values, catalogue.kinds, newest.files)
+            return problems or problems_of(wanted, catalogue.checks)
+
+        return await asyncio.to_thread(whole)
 
     # -- asking
 

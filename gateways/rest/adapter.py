@@ -21,6 +21,9 @@ from core.schedule import RetryPlan
 from core.trust import Identity
 from gateways.rest import checks
 from gateways.rest.access import Access
+from gateways.rest.administering import Administering
+from gateways.rest.catalogue import Catalogue
+from gateways.rest.certificates import Certificates
 from gateways.rest.endpoint import Answer, Ask, Endpoint, Reply
 from gateways.rest.gate import Gate
 from gateways.rest.inventory import inventory
@@ -137,6 +140,9 @@ def served(gate: Gate) -> Sequence[Endpoint]:
         *Managing(gate).endpoints(),
         *Subscriptions(gate).endpoints(),
         *RequestEndpoints(gate).endpoints(),
+        *Catalogue(gate).endpoints(),
+        *Certificates(gate).endpoints(),
+        *Administering(gate).endpoints(),
     ]
 
 

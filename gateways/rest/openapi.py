@@ -129,6 +129,8 @@ def _answer(answer: Answer) -> dict[str, Any]:
         said["content"] = {answer.media_type: {"schema": _reference(answer.model)}}
     elif answer.media_type != "application/json":
         said["content"] = {answer.media_type: {}}
+    for media_type in answer.others:
+        said.setdefault("content", {})[media_type] = {}
     if answer.headers:
         said["headers"] = {
             name: {"description": says, "schema": {"type": "string"}} for name, says in answer.headers.items()
