@@ -24,7 +24,7 @@ from gateways.rest.access import Access
 from gateways.rest.administering import Administering
 from gateways.rest.catalogue import Catalogue
 from gateways.rest.certificates import Certificates
-from gateways.rest.endpoint import Answer, Ask, Endpoint, Reply
+from gateways.rest.endpoint import Answer, Ask, Endpoint, Handler, Reply
 from gateways.rest.gate import Gate
 from gateways.rest.inventory import inventory
 from gateways.rest.issuers import KeySets
@@ -56,7 +56,7 @@ class RestGateway:
         self._door: Door | None = None
         self._started = asyncio.Event()
         gate = Gate(kernel, lambda: self._configuration)
-        self.endpoints = [*served(gate), self._openapi_endpoint()]
+        self.endpoints = [*served(gate), about(self.openapi)]
         self._server = Server(self.endpoints, settings, kernel.clock, lambda: kernel.desks.quotas)
 
     @classmethod
@@ -90,10 +90,6 @@ class RestGateway:
     def port(self) -> int:
         """The port it listens on, once it does."""
         return self._server.port
-
-    def _openapi_endpoint(self) -> Endpoint:
-        words = Answer("The OpenAPI 3.1 document.", media_type="application/json")
-        return Endpoint("GET", "/v1/openapi.json", self.openapi, "This document", "About", {200: words}, open=True)
 
     async def openapi(self, ask: Ask) -> Reply:
         """All endpoints, with what they take and give."""
@@ -131,6 +127,12 @@ class RestGateway:
     def retry_plan(self, delivery: Delivery) -> RetryPlan:
         """Of no use: nothing is pushed."""
         return RetryPlan()
+
+
+def about(handler: Handler) -> Endpoint:
+    """The endpoint of the OpenAPI document."""
+    words = Answer("The OpenAPI 3.1 document.", media_type="application/json")
+    return Endpoint("GET", "/v1/openapi.json", handler, "This document", "About", {200: words}, open=True)
 
 
 def served(gate: Gate) -> Sequence[Endpoint]:
