@@ -134,13 +134,17 @@ class Requests:
     # -- deciding
 
     async def approve(self, name: str, by: str, authority: str, reason: str) -> Request:
-        """Make what is asked for the next version. Raises `NotFound`, `WrongState`, `NotAllowed`, `Unfit`."""
+        """Make what is asked for the next version; of an authority that is not named, the owner's is written down.
+
+        Raises `NotFound`, `WrongState`, `NotAllowed`, `Unfit`.
+        """
         found = await self._pending(name)
         _demand_another(found, by)
         decision = Decision(name, RequestState.APPROVED, by, self._runtime.clock.now(), reason)
         words = f"request {name} by {found.asked_by} approved by {by}"
         words += "".join(f": {said}" for said in (found.why, reason) if said)
-        await self.change(lambda newest: _granted(newest, found, authority), by, words, decision)
+        granted_by = authority or found.owner or by
+        await self.change(lambda newest: _granted(newest, found, granted_by), by, words, decision)
         return await self._again(name)
 
     async def refuse(self, name: str, by: str, reason: str) -> Request:

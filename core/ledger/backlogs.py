@@ -21,11 +21,11 @@ _DEAD: Final = (
 )
 _WAITING: Final = text(
     "SELECT lane, count(*) AS found, min(due_at) AS oldest FROM"  # noqa: S608 - constants only
-    f" (SELECT lane, due_at FROM delivery WHERE {_READY} LIMIT :most) AS some GROUP BY lane"
+    f" (SELECT lane, due_at FROM delivery WHERE {_READY} LIMIT :most) AS counted GROUP BY lane"
 )
 _LENT: Final = text(f"SELECT count(*) FROM delivery WHERE {_READY} AND due_at > :now AND lease_owner <> ''")  # noqa: S608
 _DEAD_COUNT: Final = text(
-    f"SELECT count(*) FROM (SELECT 1 FROM delivery WHERE {_DEAD} LIMIT :most) AS some"  # noqa: S608 - constants only
+    f"SELECT count(*) FROM (SELECT 1 FROM delivery WHERE {_DEAD} LIMIT :most) AS counted"  # noqa: S608 - constants only
 )
 
 

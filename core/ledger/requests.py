@@ -111,6 +111,12 @@ def find(connection: Connection, wanted: Wanted, limit: int) -> Sequence[Request
     return [_from_row(row) for row in connection.execute(query)]
 
 
+def beginning(connection: Connection, text: str, limit: int) -> Sequence[str]:
+    """Ids that begin so."""
+    query = select(request.c.id).where(request.c.id.startswith(text, autoescape=True)).limit(limit)
+    return list(connection.execute(query).scalars())
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What somebody made of a request."""

@@ -117,7 +117,7 @@ for _name, _columns, _where in (
     ("ix_delivery_due", (delivery.c.state, delivery.c.lane, delivery.c.due_at), _PUSHED),
     ("ix_delivery_mail", (delivery.c.receiver, delivery.c.destination, delivery.c.lane, delivery.c.due_at), _LENT),
     ("ix_delivery_trouble", (delivery.c.state, delivery.c.id), _TROUBLE),
-    ("ix_delivery_dead", (delivery.c.destination, delivery.c.id), _DEAD),
+    ("ix_delivery_dead", (delivery.c.receiver, delivery.c.destination, delivery.c.id), _DEAD),
 ):
     Index(_name, *_columns, sqlite_where=_where, postgresql_where=_where)
 # Ids sort by time: what a receiver or a sender had of late is one range, and settling never touches it.

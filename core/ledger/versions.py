@@ -46,8 +46,9 @@ def add_next(connection: Connection, version: Version, based_on: int) -> int | N
     values = {"number": based_on + 1, "at": version.at, "who": version.who, "why": version.why}
     statement = dialect.insert(config_version).values(**values, content=version.content, digest=digest)
     # Another node may be storing the same number: who waited for it finds it taken.
-    done = connection.execute(statement.on_conflict_do_nothing(index_elements=["number"]))
-    return based_on + 1 if done.rowcount else None
+    mine = statement.on_conflict_do_nothing(index_elements=["number"]).returning(config_version.c.number)
+    stored: int | None = connection.execute(mine).scalar_one_or_none()
+    return stored
 
 
 def latest_number(connection: Connection) -> int:
