@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 
 from core.agreement import ServiceAgreement
-from core.clock import Micros
+from core.clock import SECOND, Micros
 from core.config import Configuration
 from core.integration import Capability, Declaration, Integration, Party
 from gateways.rest.access import Caller
@@ -109,6 +109,20 @@ class Sought(Paging):
     capability: Annotated[Capability | None, Field(description="It is of this capability.")] = None
 
 
+class QuotaView(Shape):
+    """What is left of one limit."""
+
+    system: str
+    quota: str
+    which: Literal["rate", "octets", "waiting", "connections"]
+    """Parcels in a time, octets a day, deliveries that wait, or connections at once."""
+    most: int
+    left: int
+    window_seconds: float | None = None
+    reset_seconds: float | None = None
+    """Until all of it is there again."""
+
+
 class Me(Shape):
     """Who you are here, and what you have."""
 
@@ -123,6 +137,8 @@ class Me(Shape):
     """The systems you stand for."""
     agreements: list[Own]
     subscriptions: list[str]
+    quotas: list[QuotaView]
+    """Of each system you send as."""
     version: int
     """The configuration version in force."""
 
@@ -188,9 +204,27 @@ class Catalogue:
                 subscriptions=sorted(
                     one.id for one in configuration.all("subscription").values() if one.system in caller.systems
                 ),
+                quotas=self._quotas(caller),
                 version=configuration.number,
             )
         )
+
+    def _quotas(self, caller: Caller) -> list[QuotaView]:
+        quotas, now = self._gate.kernel.desks.quotas, self._gate.kernel.clock.now()
+        return [
+            QuotaView(
+                system=system,
+                quota=one.quota,
+                which=one.which,
+                most=one.most,
+                left=one.left,
+                window_seconds=one.window / SECOND if one.window else None,
+                reset_seconds=one.reset / SECOND if one.reset else None,
+            )
+            for system in sorted(caller.systems)
+            if caller.may_act_as(system)
+            for one in quotas.allowances(system, now)
+        ]
 
     # -- what is said of one
 

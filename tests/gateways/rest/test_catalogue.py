@@ -131,3 +131,24 @@ async def test_one_sees_who_one_is(birkelund: Place):
     assert said["subscriptions"] == ["robot-ends"]
     assert said["version"] == birkelund.node.runtime.configuration.number
     assert len(said["fingerprint"]) == 64
+    assert said["quotas"] == []
+
+
+@pytest.mark.requirement("R76")
+async def test_one_sees_what_is_left_of_ones_quotas(tmp_path: Path):
+    """Of the systems one sends as, and of nobody else's."""
+    given = [{"kind": "quota", "id": "care", "system": "birkelund-care", "rate": 5, "octets_a_day": 4000}]
+    async with offices(tmp_path, given) as town:
+        _, said = await town.system("birkelund-care").ask("GET", "/v1/me")
+        assert {(one["which"], one["quota"]) for one in said["quotas"]} == {("rate", "care"), ("octets", "care")}
+        assert all(0 <= one["left"] <= one["most"] for one in said["quotas"])
+        assert (await town.system("birkelund-journal").ask("GET", "/v1/me"))[1]["quotas"] == []
+
+
+async def test_an_expectation_that_nobody_can_meet_is_refused(birkelund: Place):
+    """As whatever cannot be read; the one that there is is met."""
+    care = birkelund.system("birkelund-care")
+    status, said = await care.ask("GET", "/v1/me", headers={"Expect": "a miracle"})
+    assert (status, said["type"]) == (400, "urn:stafet:problem:unreadable")
+    status, _ = await care.ask("POST", "/v1/subscriptions/test", {"integration": "x"}, expect100=True)
+    assert status == 400
