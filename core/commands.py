@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from core.clock import Micros, local
 from core.delivery import Delivery, Event, Frozen, State
+from core.description import Description
 from core.ledger import alarms, claiming, deliveries, loans, parcels, unreachable, versions
 from core.ledger.alarms import Alarm
 from core.ledger.claiming import Claim, Claimed
@@ -35,8 +36,8 @@ def _accept(connection: Connection, batch: Sequence[Accept]) -> Sequence[Accepta
     judged = parcels.accept_many(connection, batch)
     raised: list[Alarm] = []
     for accept, acceptance in zip(batch, judged, strict=True):
-        if acceptance.judgement is Judgement.NEW and accept.alarm is not None:
-            raised.append(accept.alarm)
+        if acceptance.judgement is Judgement.NEW:
+            raised += [alarm for alarm in (accept.alarm, accept.trouble) if alarm is not None]
         elif acceptance.judgement is Judgement.CONFLICT and accept.item.key is not None:
             raised.append(_conflict(accept.item.key, accept.item.parcel.accepted_at, acceptance.parcel_id))
     if raised:
@@ -52,7 +53,7 @@ def _conflict(key: Key, at: Micros, parcel_id: str) -> Alarm:
 def _accepted(accept: Accept, acceptance: Acceptance) -> Sequence[Entry]:
     parcel = accept.item.parcel
     if acceptance.judgement is Judgement.NEW:
-        return (Entry(parcel.id, parcel.accepted_at, "accepted", accept.facts),)
+        return (Entry(parcel.id, parcel.accepted_at, "accepted", accept.facts), *accept.entries)
     facts = {"gateway": accept.gateway, **accept.item.note}
     event = "repeated" if acceptance.judgement is Judgement.KNOWN else "conflict"
     return (Entry(acceptance.parcel_id, parcel.accepted_at, event, facts),)
@@ -331,16 +332,27 @@ class Redirect:
     delivery_id: str
     targets: tuple[Delivery, ...]
     at: Micros
+    description: Description | None = None
+    """What the parcel's description has become, when a step of enrichment added to it only now."""
+    entries: tuple[Entry, ...] = ()
+    """What the trace says of that."""
 
 
 def _redirect(connection: Connection, batch: Sequence[Redirect]) -> Sequence[bool]:
-    return [deliveries.redirect(connection, item.delivery_id, item.targets) for item in batch]
+    return [_redirect_one(connection, item) for item in batch]
+
+
+def _redirect_one(connection: Connection, item: Redirect) -> bool:
+    done = deliveries.redirect(connection, item.delivery_id, item.targets)
+    if done and item.description is not None:
+        parcels.describe_anew(connection, item.targets[0].parcel_id, item.description)
+    return done
 
 
 def _redirected(item: Redirect, done: bool) -> Sequence[Entry]:
     first = item.targets[0]
     facts = {"route": first.rule, "receivers": [t.receiver for t in item.targets], "version": first.config_version}
-    return (Entry(first.parcel_id, item.at, "redirected", facts),) if done else ()
+    return (*item.entries, Entry(first.parcel_id, item.at, "redirected", facts)) if done else ()
 
 
 REDIRECT: Final = Kind("redirect", _redirect, _redirected, order=51)

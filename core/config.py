@@ -25,10 +25,13 @@ from pydantic import BaseModel, ValidationError
 from core import limits
 from core.agreement import ServiceAgreement
 from core.clock import Micros, from_datetime
+from core.content import Contents
 from core.description import Description
 from core.documents import SCHEMA_SUFFIXES, Read, read_directory
+from core.enrichment import Enrichments, Table
 from core.errors import ConfigError, DescriptionError
 from core.integration import Integration
+from core.lists import ValueList
 from core.quota import Quota
 from core.route import Route, Routes
 from core.subscription import Subscription, Subscriptions
@@ -42,6 +45,8 @@ KERNEL_KINDS: Final[dict[str, type[BaseModel]]] = {
     "service-agreement": ServiceAgreement,
     "subscription": Subscription,
     "function": Function,
+    "table": Table,
+    "value-list": ValueList,
     "quota": Quota,
 }
 
@@ -85,6 +90,28 @@ class Configuration:
     def subscriptions(self) -> Subscriptions:
         """The subscriptions, indexed."""
         return Subscriptions(list(self.all("subscription").values()))
+
+    @cached_property
+    def contents(self) -> Contents:
+        """What each integration demands of payloads."""
+        return Contents(self.all("integration"), self.files)
+
+    @cached_property
+    def enrichments(self) -> Enrichments:
+        """What is added to descriptions before they are routed."""
+        return Enrichments(self.all("integration"), self.all("table"))
+
+    @cached_property
+    def _lists_asked(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for one in self.all("subscription").values():
+            if one.subjects_in is not None:
+                found.setdefault(one.integration, []).append(one.subjects_in)
+        return found
+
+    def lists_asked(self, integration: str) -> Sequence[str]:
+        """The value lists that subscriptions of an integration ask of."""
+        return self._lists_asked.get(integration, ())
 
     @cached_property
     def _agreements(self) -> dict[tuple[str, str], list[ServiceAgreement]]:
@@ -182,15 +209,26 @@ def check_kernel(configuration: Configuration) -> Iterable[Problem]:
         for index, target in enumerate(route.to):
             if target.system not in systems and target.system != RESIDUAL:
                 yield _unknown("route", route.id, f"to.{index}.system", target.system, systems)
+    lists = configuration.all("value-list")
+    for item in lists.values():
+        if item.owner not in systems:
+            yield _unknown("value-list", item.id, "owner", item.owner, systems)
     for item in configuration.all("subscription").values():
         if item.system not in systems:
             yield _unknown("subscription", item.id, "system", item.system, systems)
         if item.integration not in integrations:
             yield _unknown("subscription", item.id, "integration", item.integration, integrations)
+        if item.subjects_in is not None and item.subjects_in not in lists:
+            yield _unknown("subscription", item.id, "subjects_in", item.subjects_in, lists)
     for system in systems.values():
         yield from _check_certificates(configuration, system)
+    for mistake in configuration.contents.mistakes():
+        yield Problem("integration", mistake.integration, mistake.field, mistake.cause, mistake.remedy)
+    wrong = [Problem("integration", *mistake) for mistake in configuration.enrichments.mistakes()]
+    yield from wrong
     for integration in integrations.values():
         yield from _check_what_it_names(configuration, integration)
+    for integration in () if wrong else integrations.values():
         yield from _run_tests(configuration, integration)
     yield from _check_quotas(configuration)
 
@@ -246,7 +284,11 @@ def _run_tests(configuration: Configuration, integration: Integration) -> Iterab
         except DescriptionError as error:
             yield Problem("integration", integration.id, f"{where}.description.{error.field}", error.cause)
             continue
-        got, why = _receivers(configuration, description, integration)
+        enriched = configuration.enrichments.run(description, integration.id)
+        if enriched.residual:
+            got, why = [RESIDUAL], enriched.residual
+        else:
+            got, why = _receivers(configuration, enriched.description, integration)
         if got != sorted(test.expect):
             cause = f"goes to {', '.join(got) or 'nobody'} ({why}), expected {', '.join(test.expect) or 'nobody'}"
             filters = "subscriptions" if integration.capability == "notification" else "routes"

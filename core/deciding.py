@@ -36,8 +36,13 @@ def decide(configuration: Configuration, parcel: Parcel, at: Micros) -> Decision
                 f"route {decision.route} names {target.system}, which has no service agreement"
                 f" to receive under {parcel.integration}"
             )
-            return Decision("", (Target(system=RESIDUAL),), cause, decision.examined)
+            return residual(cause, decision.examined)
     return decision
+
+
+def residual(cause: str, examined: int = 0) -> Decision:
+    """To the residual mailbox."""
+    return Decision("", (Target(system=RESIDUAL),), cause, examined)
 
 
 def deliveries_for(

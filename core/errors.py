@@ -13,10 +13,12 @@
     │   ├── Conflict              one key, other content
     │   ├── TooLarge              a limit of core.limits or of the integration
     │   ├── NotAllowed            no service agreement, unknown sender
+    │   ├── Invalid               the payload is not what its integration says
     │   └── Overloaded            queue or disk watermark; try later
     │       └── OverQuota             what one system or authority may send, is used up
     ├── PayloadError          stored bytes are not what was stored        (exit code 4)
     │   └── SealError             not sealed as it should be, or not for this key
+    ├── EnrichmentFailed      a step of enrichment cannot say what to add (trace and alarm)
     ├── StaleLease            somebody else has the delivery by now       (never shown to users)
     ├── IllegalTransition     a bug: an event a state does not know       (exit code 70)
     └── Fatal                 the node must stop                          (exit code 5)
@@ -30,6 +32,7 @@ remedy. No message holds payload bytes, keys or personal data.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -103,6 +106,28 @@ class NotAllowed(Refused):
     code = "not-allowed"
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong in a payload: ``field`` is a path to the place, "/" for the whole or where no path can be told, ``cause`` the
+    rule. Neither holds a value of the payload."""
+
+    field: str
+    cause: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.cause}"
+
+
+class Invalid(Refused):
+    """The payload is not what its integration says it is; ``findings`` are the first things that are wrong."""
+
+    code = "invalid"
+
+    def __init__(self, integration: str, findings: Sequence[Finding]) -> None:
+        self.findings = tuple(findings)
+        super().__init__(f"payload: not what {integration} moves: {'; '.join(map(str, findings))}")
+
+
 class Overloaded(Refused):
     """Try later: ``retry_after`` is in microseconds."""
 
@@ -135,6 +160,10 @@ class SealError(PayloadError):
     def __init__(self, field: str, cause: str) -> None:
         self.field, self.cause = field, cause
         super().__init__(f"{field}: {cause}")
+
+
+class EnrichmentFailed(StafetError):
+    """A step cannot say what to add. The words go to trace and alarm: they name a rule, and no value of a parcel."""
 
 
 class StaleLease(StafetError):

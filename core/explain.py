@@ -26,6 +26,10 @@ CODES: Final[dict[str, str]] = {
     "payload": "the stored octets are not what was stored. What to do: restore the object from a backup; the disk may be failing",
     "restored": "it was open when the backup was made; what happened since is unknown. What to do: ask the receiver whether it"
     " arrived, then `stafet resend`",
+    "invalid": "the payload is not what its integration's contract says; each finding names a place and a rule. What to do: the"
+    " sender corrects the payload, or the owner of the integration its contract",
+    "enrichment": "a step between accept and route failed, and parcels go on without what it adds. What to do: look at the cause"
+    " and the node's log; set on_failure: residual where they must not go on",
     "not-allowed": "no service agreement allows it now. What to do: add or extend a document of kind service-agreement",
     "too-large": "a limit of the integration was met. What to do: raise max_size, or send less",
     "overloaded": "the queue or the disk is full for now. What to do: free space, or try again later",
@@ -41,6 +45,8 @@ CODES: Final[dict[str, str]] = {
 
 _EVENTS: Final[dict[str, str]] = {
     "accepted": "accepted from {sender} under {integration}",
+    "enriched": "enriched by the step {step}",
+    "not-enriched": "not enriched: the step {step} failed",
     "repeated": "came again with the same content; not delivered again",
     "conflict": "came again with other content; refused",
     "frozen": "signed and frozen, ready to send",
@@ -83,7 +89,22 @@ def detail(name: str, facts: Mapping[str, Any]) -> str:
         parts.append("residual mailbox")
     for _, size, digest in facts.get("payloads", ()):
         parts.append(f"{size} octets, SHA-256 {digest[:16]}")
-    shown = ("message", "from", "signed by", "receipt", "code", "reason", "field", "cause", "remedy")
+    parts += [f"{name}: {', '.join(facts[name])}" for name in ("added", "warnings") if facts.get(name)]
+    shown = (
+        "origin",
+        "declaration",
+        "responsible",
+        "contract",
+        "message",
+        "from",
+        "signed by",
+        "receipt",
+        "code",
+        "reason",
+        "field",
+        "cause",
+        "remedy",
+    )
     parts += [f"{key} {facts[key]}" for key in shown if facts.get(key)]
     if facts.get("next"):
         parts.append(f"next attempt {local(int(facts['next']))}")

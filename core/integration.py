@@ -72,6 +72,9 @@ class Enriching(Document):
 
     step: Name
     settings: Annotated[dict[str, Any], Field(default_factory=dict)]
+    on_failure: Literal["route", "residual"] = "residual"
+    """What becomes of a parcel when the step fails: it goes on without the addition, or to the residual mailbox. Either raises
+    an alarm."""
 
 
 class ExpectedReceipt(Document):

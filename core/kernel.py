@@ -24,10 +24,11 @@ from typing import Any
 from sqlalchemy import Connection
 
 from core import commands, limits, log
+from core.admission import Admission, Admitted
 from core.clock import HOUR, SECOND, Micros
 from core.commands import Answer, Freeze, Loans, Settlement, SettlementResult
 from core.config import Configuration
-from core.deciding import FanOut, check_allowed, decide, deliveries_for, fan_out, told, waits_at
+from core.deciding import FanOut, check_allowed, decide, deliveries_for, fan_out, residual, told, waits_at
 from core.delivery import Delivery, Event, Frozen
 from core.desk.desks import Desks
 from core.errors import Overloaded, OverQuota, Refused, StaleLease
@@ -59,6 +60,7 @@ class NodeKernel:
         self._runtime, self._gateway, self._mail = runtime, gateway, mail
         self.clock = runtime.clock
         self.desks = Desks(runtime, mail)
+        self.admission = Admission(runtime)
         self._refusals: tuple[Micros, int] = (0, 0)
 
     def identity(self, name: str) -> Identity:
@@ -85,8 +87,8 @@ class NodeKernel:
         prepared: list[Accept] = []
         try:
             await self._charge(items)
-            for item in items:
-                prepared.append(self._prepare(configuration, item))
+            for admitted in [await self.admission.admit(configuration, item) for item in items]:
+                prepared.append(self._prepare(configuration, admitted))
         except BaseException:  # whichever item is refused, none is stored, and the room kept for others is free again
             self._give_back(prepared)
             for item in items:
@@ -153,7 +155,8 @@ class NodeKernel:
                 self._runtime.quotas.settle(accept.item.parcel.id, stored=True, deliveries=len(accept.deliveries))
                 if boxes := boxes_of(accept.deliveries):
                     mail.update(boxes)
-                    self._runtime.remember(accept.item.parcel)
+                    if accept.deliveries[0].rule:  # what lies in the residual mailbox may be described anew
+                        self._runtime.remember(accept.item.parcel)
                 if accept.owner:
                     self._runtime.at_once.start(accept.deliveries[0], accept.item.parcel)
                 else:
@@ -171,8 +174,9 @@ class NodeKernel:
         self._runtime.quotas.settle(parcel.id, stored=False)
         self._runtime.delete_later([p.object_id for p in parcel.payloads if p.object_id])
 
-    def _prepare(self, configuration: Configuration, item: Item) -> Accept:
-        parcel, now = item.parcel, self.clock.now()
+    def _prepare(self, configuration: Configuration, admitted: Admitted) -> Accept:
+        item, now = admitted.item, self.clock.now()
+        parcel = item.parcel
         agreement = check_allowed(configuration, parcel, now)
         sealed = None
         if parcel.description.subjects:
@@ -187,16 +191,18 @@ class NodeKernel:
             "version": configuration.number,
             # Not the names of files: the trace is for ever, and people name files after people.
             "payloads": [[p.media_type, p.size, p.sha256.hex()] for p in parcel.payloads],
+            **admitted.facts,
             **item.note,
         }
-        if configuration.all("integration")[parcel.integration].capability == "notification":
+        if not admitted.residual and configuration.all("integration")[parcel.integration].capability == "notification":
             found = fan_out(configuration, parcel, now, self._runtime.on_list)
             made = told(parcel, found.matched, configuration.number, now)
             facts["subscriptions"] = [one.id for one in found.matched]
             if found.left_out:
                 facts["left_out"] = [[one.subscription, one.why] for one in found.left_out]
-            return Accept(item, made, self._gateway, sealed, facts, _left_out(found, parcel, now))
-        decision = decide(configuration, parcel, now)
+            more: dict[str, Any] = {"entries": admitted.entries, "trouble": admitted.trouble}
+            return Accept(item, made, self._gateway, sealed, facts, _left_out(found, parcel, now), **more)
+        decision = residual(admitted.residual) if admitted.residual else decide(configuration, parcel, now)
         self._demand_room(parcel, decision)
         # A delivery that this node can attempt at once is born under its lease: one command less in the ledger.
         direct = len(decision.targets) == 1 and self._may_begin(parcel, decision.targets[0])
@@ -208,7 +214,8 @@ class NodeKernel:
             facts["cause"] = decision.cause
             text = f"parcel {parcel.id} lies in the residual mailbox: {decision.cause}"
             alarm = Alarm(new_id(now), now, "residual", text, parcel.id)
-        return Accept(item, made, self._gateway, sealed, facts, alarm, self._runtime.boot if direct else "")
+        owner = self._runtime.boot if direct else ""
+        return Accept(item, made, self._gateway, sealed, facts, alarm, owner, admitted.entries, admitted.trouble)
 
     def _may_begin(self, parcel: Parcel, target: Target) -> bool:
         """Whether its one delivery is attempted beside the queue; what stands in a line never is."""

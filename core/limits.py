@@ -248,6 +248,32 @@ KEY_SET_PAUSE: Final = 10 * SECOND
 #: Longest that fetching an issuer's keys may take.
 KEY_SET_TIMEOUT: Final = 10 * SECOND
 
+#: Findings a refusal of a payload lists: enough to see what kind of mistake it is, and an answer stays short.
+FINDINGS: Final = 20
+#: Octets of a JSON payload that is checked against a schema: checking costs some twenty times as much memory.
+VALIDATED_SIZE: Final = 16 * 1024**2
+#: Octets of a JSON payload up to which everything wrong is looked for; of a larger one the first is named, because collecting
+#: millions of them costs minutes.
+FINDINGS_SIZE: Final = 32 * 1024
+#: Payloads above this are checked in a thread, smaller ones at once: a few milliseconds either way.
+CHECKED_AT_ONCE: Final = 64 * 1024
+#: Octets of an XML payload handed to the parser in one piece: after each it is asked whether anything is wrong so far.
+CHECKED_PIECE: Final = 64 * 1024
+#: Octets of an XML payload up to which the place of what is wrong is found; beyond, the line is told about: finding a place takes
+#: half a second for each MiB before it.
+PLACES_SIZE: Final = 16 * 1024**2
+#: Elements, or objects and lists, in each other in a payload that is checked: no contract needs as many, and each level costs.
+CONTENT_DEPTH: Final = 200
+#: How long one step of enrichment may take: the sender waits for its answer meanwhile.
+ENRICHMENT_TIME: Final = 5 * SECOND
+#: Steps of enrichment that may be under way at once for one gateway; those that never end are counted too.
+ENRICHMENTS: Final = 32
+#: Values in one value list: every citizen of a large municipality, and a node that asks holds 100 octets for each.
+LIST_VALUES: Final = 1_000_000
+#: Values of a list written in one commit: the writer is not kept from other work for longer than some milliseconds.
+LIST_BATCH: Final = 2_000
+#: Length of one value of a value list.
+LIST_VALUE: Final = 255
 #: Octets of plaintext per chunk of a sealed payload: what sealing and opening hold at a time, and what other openers must.
 SEAL_CHUNK: Final = 128 * 1024
 #: Octets before the content of a sealed payload, and again behind it: the recipients' keys are most of it. Who looks at the first

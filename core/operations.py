@@ -11,16 +11,18 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from core import backup, commands, limits
+from core.admission import Admitted
 from core.applying import Applying
 from core.clock import Micros
 from core.commands import Redirect, Settlement, SettlementResult, Skip
 from core.config import Configuration
-from core.deciding import decide, deliveries_for
-from core.delivery import Event, State
+from core.deciding import decide, deliveries_for, fan_out, told
+from core.delivery import Delivery, Event, State
 from core.description import Description
 from core.errors import NotFound, PayloadError, StaleLease, UsageError
 from core.gateway import Lease
@@ -66,6 +68,7 @@ class Operations:
             "backup": self.backup,
             "rewrap": self.rewrap,
             "clear": self.clear,
+            "values": self.values,
         }
 
     async def status(self, _args: Mapping[str, Any], _progress: Progress) -> Any:
@@ -238,14 +241,33 @@ class Operations:
 
     async def _route_again(self, row: Any) -> Any:
         parcel, now = await self._runtime.read(parcels.load, row.parcel_id), self._runtime.clock.now()
-        decision = decide(self._runtime.configuration, parcel, now)
-        if not decision.route:
-            return {"delivery": row.id, "receiver": RESIDUAL, "state": "held", "cause": decision.cause}
-        made = deliveries_for(parcel, decision, self._runtime.configuration.number, now, self._runtime.pace)
-        if not await self._runtime.do(commands.REDIRECT, Redirect(row.id, made, now)):
+        admitted = await self._kernel.admission.again(self._runtime.configuration, parcel)
+        made, cause = self._made_again(admitted, now)
+        if not made:
+            return {"delivery": row.id, "receiver": RESIDUAL, "state": "held", "cause": cause}
+        described = admitted.item.parcel.description
+        changed = described if described != parcel.description else None
+        entries = tuple(replace(entry, at=now) for entry in admitted.entries)
+        if not await self._runtime.do(commands.REDIRECT, Redirect(row.id, made, now, changed, entries)):
             return {"delivery": row.id, "receiver": RESIDUAL, "state": "unknown"}  # somebody was quicker
+        self._runtime.remember(admitted.item.parcel)
         self._runtime.on_mail(boxes_of(made))
-        return {"delivery": row.id, "receiver": made[0].receiver, "state": "ready", "route": decision.route}
+        return {"delivery": row.id, "receiver": made[0].receiver, "state": "ready", "route": made[0].rule}
+
+    def _made_again(self, admitted: Admitted, now: Micros) -> tuple[tuple[Delivery, ...], str]:
+        """The deliveries that a parcel of the residual mailbox gets by now, or why it stays."""
+        configuration, parcel = self._runtime.configuration, admitted.item.parcel
+        if admitted.residual:
+            return (), admitted.residual
+        integration = configuration.all("integration").get(parcel.integration)
+        if integration is not None and integration.capability == "notification":
+            subjects = parcel.description.model_copy(update={"subjects": self._kernel.subjects(parcel)})
+            found = fan_out(configuration, replace(parcel, description=subjects), now, self._runtime.on_list)
+            return told(parcel, found.matched, configuration.number, now), "no subscription matches"
+        decision = decide(configuration, parcel, now)
+        if not decision.route:
+            return (), decision.cause
+        return deliveries_for(parcel, decision, configuration.number, now, self._runtime.pace), ""
 
     # -- people
 
@@ -264,6 +286,17 @@ class Operations:
         arguments = (list(args["alarms"]), self._runtime.clock.now())
         await self._runtime.do(commands.CALL, commands.Call(alarms.clear, arguments))
         return {"cleared": len(args["alarms"])}
+
+    async def values(self, args: Mapping[str, Any], _progress: Progress) -> Any:
+        """Change the value list ``list``: ``add``, ``remove`` or ``replace`` name a file of one value a line; say its length."""
+        desk, list_id = self._kernel.desks.values, args["list"]
+        loop = asyncio.get_running_loop()
+        for word, change in (("add", desk.add), ("remove", desk.remove), ("replace", desk.replace)):
+            if args.get(word):
+                values = await loop.run_in_executor(self._runtime.bulk, _values_in, Path(args[word]))
+                done = await change(list_id, values)
+                return {"list": list_id, "added": done.added, "removed": done.removed, "count": done.count}
+        return {"list": list_id, "added": 0, "removed": 0, "count": await desk.count(list_id)}
 
     async def backup(self, args: Mapping[str, Any], progress: Progress) -> Any:
         """Copy ledger and store into ``directory`` while work goes on; deletion pauses."""
@@ -303,6 +336,19 @@ def _opened(path: Path) -> BinaryIO:
         return path.open("rb")
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
+
+
+def _values_in(path: Path) -> list[str]:
+    """The lines of a file that are not blank. Raises `UsageError`."""
+    most = limits.LIST_VALUES * (limits.LIST_VALUE + 2)
+    with _opened(path) as file:
+        octets = file.read(most + 1)
+    if len(octets) > most:
+        raise UsageError(f"{path}: larger than {most} octets")
+    try:
+        return [line for line in octets.decode("utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: is not UTF-8 at octet {error.start}") from None
 
 
 def _size(path: Path) -> int:

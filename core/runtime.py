@@ -29,6 +29,7 @@ from core.gateway import Agreeing, load_gateways
 from core.keys import KeyRing
 from core.ledger import parcels, pauses, versions
 from core.ledger.engine import NodeLock, open_engine, upgrade
+from core.membership import Membership
 from core.metrics import Metrics
 from core.pace import Backlog, Pace, Where
 from core.parcel import Parcel, new_id
@@ -162,8 +163,6 @@ class Runtime:
         """Told of a version that an API has just stored."""
         self.on_replay: Callable[[str], None] = lambda name: None
         """Told of a replay that was begun on this node."""
-        self.on_list: OnList = lambda name, subjects: False
-        """Whether one of these subjects is on a value list, by what this node remembers of it."""
         self.on_settled: Callable[[Delivery], None] = lambda delivery: None
         """Told of every delivery that has moved by an attempt, from the writer's thread, after the commit."""
         self.deleting = threading.Lock()
@@ -174,6 +173,9 @@ class Runtime:
         self.bulk = ThreadPoolExecutor(4, "bulk")
         self.private = ThreadPoolExecutor(2, "private-key")
         self.reading = ThreadPoolExecutor(2, "ledger-read")
+        self.membership = Membership(settings.keys_path, self.read_now, clock, self.reading)
+        self.on_list: OnList = self.membership.any_of
+        """Whether one of these subjects is on a value list, by what this node remembers of it."""
         self._identities: dict[str, Identity] = {}
         self._free: tuple[Micros, int] = (0, 0)
         self.writer = Writer(engine, self.chain, self._on_writer_death)

@@ -5,17 +5,20 @@ Rules:
 1. What is asked is what `core.deciding` decides by: may it be sent, which filters match, may those they name receive.
 2. Whether a subject is on a value list is not known here: subjects are kept sealed, and lists as digests. A subscription that
    only its list decides is named as undecided, and counts neither as matching nor as not.
+3. Steps of enrichment are run first, as they are when it comes, but for those that ask elsewhere: what such a step once added is
+   still in the description of what came.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from core.clock import Micros
 from core.config import Configuration
 from core.description import Description
+from core.enrichment import Enriched
 from core.route import Target
 from core.system import RESIDUAL
 
@@ -79,6 +82,10 @@ def place(configuration: Configuration, sent: Sent, at: Micros) -> Place:
     """Where it would go if it came at the time ``at``."""
     if cause := refusal(configuration, sent, at):
         return Place((), (), _REFUSED + cause)
+    gained = enriched(configuration, sent)
+    if gained.residual:
+        return Place((), (RESIDUAL,), gained.residual)
+    sent = replace(sent, description=gained.description)
     if configuration.all("integration")[sent.integration].capability == "notification":
         return _told(configuration, sent, at)
     decision = configuration.routes.choose(sent.description, sent.integration)
@@ -89,6 +96,11 @@ def place(configuration: Configuration, sent: Sent, at: Micros) -> Place:
             cause = f"route {decision.route} names {target.system}, which may not receive under {sent.integration}"
             return Place((), (RESIDUAL,), cause)
     return Place((decision.route,), tuple(sorted(map(_by, decision.targets))))
+
+
+def enriched(configuration: Configuration, sent: Sent) -> Enriched:
+    """What quick steps of enrichment add to its description, each with its origin."""
+    return configuration.enrichments.run(sent.description, sent.integration, quick_only=True)
 
 
 def may_receive(configuration: Configuration, integration: str, system: str, at: Micros) -> bool:
@@ -112,6 +124,7 @@ def _told(configuration: Configuration, sent: Sent, at: Micros) -> Place:
 
 def answers(configuration: Configuration, sent: Sent, at: Micros) -> Sequence[Answer]:
     """What every route or subscription that could be asked says, in the order in which they are asked."""
+    sent = replace(sent, description=enriched(configuration, sent).description)
     integration = configuration.all("integration").get(sent.integration)
     if integration is not None and integration.capability == "notification":
         return _of_subscriptions(configuration, sent, at)

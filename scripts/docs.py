@@ -34,6 +34,8 @@ KINDS: Final = (
     ("system", "core.system", "System"),
     ("integration", "core.integration", "Integration"),
     ("route", "core.route", "Route"),
+    ("table", "core.enrichment", "Table"),
+    ("value-list", "core.lists", "ValueList"),
     ("service-agreement", "core.agreement", "ServiceAgreement"),
     ("subscription", "core.subscription", "Subscription"),
     ("function", "core.system", "Function"),

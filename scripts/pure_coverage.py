@@ -23,9 +23,10 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 WITH_EFFECTS: Final = frozenset({"client", "server", "entropy"})
 """What speaks to the network or asks the system for randomness in `accesspoint`, where everything else is pure."""
 PURE: Final = {
-    "core": ("agreement", "backtest", "condition", "deciding", "delivery", "description", "errors", "estate", "explain",
-             "integration", "limits", "lint", "matching", "pace", "parcel", "quota", "radar", "recent", "receipt", "revocation",
-             "risk", "route", "schedule", "schema", "shadow", "subscription", "system", "whatif", "written"),
+    "core": ("agreement", "backtest", "condition", "content", "content_json", "content_xml", "deciding", "delivery",
+             "description", "enrichment", "errors", "estate", "explain", "integration", "limits", "lint", "lists",
+             "matching", "pace", "parcel", "quota", "radar", "recent", "receipt", "revocation", "risk",
+             "route", "schedule", "schema", "shadow", "subscription", "system", "whatif", "written"),
     "core/seal": ("algorithms", "ber", "header", "opening", "recipients", "sealing", "structures"),
     "gateways/as4": ("checks", "demands", "evidence", "hosts", "inventory", "mapping", "partners", "questions", "settings"),
     "gateways/rest": ("access", "checks", "inventory", "problems", "ratelimit", "settings", "tokens"),

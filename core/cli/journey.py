@@ -24,7 +24,7 @@ from core.ledger.tables import idempotency
 from core.ledger.trace import Line
 from core.lint import CODES as ODDITIES
 from core.runtime import Catalogue
-from core.whatif import Sent, answers, place
+from core.whatif import Sent, answers, enriched, place
 
 Reference = Annotated[str, typer.Argument(help="A parcel, a delivery, or the name the far side knows it by.")]
 
@@ -128,13 +128,23 @@ def _explain_unsent(path: Path, name: str, directory: Path | None, catalogue: Ca
     said = integration.describe(_fields(path))
     now = SystemClock().now()
     sent = Sent(said.sender, name, said.without_subjects(), said.size, has_subjects=bool(said.subjects))
-    where, asked = place(wanted, sent, now), answers(wanted, sent, now)
+    where, asked, gained = place(wanted, sent, now), answers(wanted, sent, now), enriched(wanted, sent)
     if as_json:
         listed = [{"kind": a.kind, "id": a.id, "matches": a.matches, "why": a.why} for a in asked]
-        say_json({"rules": where.rules, "receivers": where.receivers, "cause": where.cause, "answers": listed})
+        say_json(
+            {
+                "rules": where.rules,
+                "receivers": where.receivers,
+                "cause": where.cause,
+                "added": gained.added,
+                "answers": listed,
+            }
+        )
         return
     why = f"by {', '.join(where.rules)}" if where.rules else where.cause
     say(f"to {', '.join(where.receivers) or 'nobody'}: {why}")
+    for facts in gained.added:
+        say(f"{words.event('enriched', facts)}: {words.detail('enriched', facts)}")
     for one in asked:
         matched = {True: "matches", False: "does not match", None: "cannot be said"}[one.matches]
         say(f"{one.kind} {one.id}: {matched}: {one.why}")
@@ -207,6 +217,11 @@ def _routing(connection: Connection, found: Journey, catalogue: Catalogue) -> li
     if accepted.facts.get("cause"):
         sentences.append(f"residual mailbox: {accepted.facts['cause']}")
         sentences.append(words.CODES["residual"])
+    sentences += [
+        f"{words.event(line.event, line.facts)}: {words.detail(line.event, line.facts)}"
+        for line in found.lines
+        if line.event in ("enriched", "not-enriched")
+    ]
     configuration = talk.stored(connection, catalogue, int(accepted.facts.get("version", 0)))
     for verdict in configuration.routes.explain(parcel.description, parcel.integration):
         sentences.append(f"route {verdict.route}: {'matched' if verdict.matched else 'did not match'}: {verdict.why}")

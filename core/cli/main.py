@@ -24,6 +24,7 @@ from core.cli import (
     requests,
     sealing,
     talk,
+    values,
 )
 from core.cli.output import ERR
 from core.errors import Fatal, StafetError
@@ -47,6 +48,7 @@ _MODULES = (
     keeping,
     certificates,
     sealing,
+    values,
 )
 for module in _MODULES:
     module.add_to(app)

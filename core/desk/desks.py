@@ -7,6 +7,7 @@ from core.desk.history import History
 from core.desk.mailbox import Mailbox
 from core.desk.replay import Replays
 from core.desk.requests import Requests
+from core.desk.values import Values
 from core.mailroom import Mailroom
 from core.quota import Quotas
 from core.runtime import Runtime
@@ -22,6 +23,7 @@ class Desks:
         self.backlogs = Backlogs(runtime, self.mailbox)
         self.replays = Replays(runtime)
         self.history = History(runtime)
+        self.values = Values(runtime)
 
     @property
     def quotas(self) -> Quotas:

@@ -18,6 +18,7 @@ from core.ledger.alarms import Alarm
 from core.ledger.deliveries import add_deliveries
 from core.ledger.driver import Insert
 from core.ledger.tables import further_answer, idempotency, inline_payload, parcel, payload
+from core.ledger.trace import Entry
 from core.limits import TRANSFER
 from core.parcel import Acceptance, Item, Judgement, Key, Parcel, Past, Payload
 
@@ -36,6 +37,10 @@ class Accept:
     """Raised in the same transaction, when it is new."""
     owner: str = ""
     """Who has claimed the deliveries already: they are born under its lease."""
+    entries: tuple[Entry, ...] = ()
+    """What else the trace says of it, when it is new."""
+    trouble: Alarm | None = None
+    """Raised beside the other alarm: what went wrong though it could be accepted."""
 
 
 _PARCEL: Final = Insert(
@@ -131,6 +136,12 @@ def claim_key(
     first = _known(connection, [key])[key.scope, key.value]
     same = first.fingerprint == fingerprint
     return Acceptance(Judgement.KNOWN if same else Judgement.CONFLICT, first.parcel_id, first.answer if same else b"")
+
+
+def describe_anew(connection: Connection, parcel_id: str, description: Description) -> None:
+    """A parcel's description with what a step of enrichment has added since it was accepted."""
+    text = description.model_dump_json(exclude={"subjects"})
+    connection.execute(update(parcel).where(parcel.c.id == parcel_id).values(description=text))
 
 
 def recall(connection: Connection, key: Key) -> Answered | None:

@@ -31,7 +31,7 @@ from accesspoint.tokens import fingerprint
 from core import failpoint
 from core.clock import SECOND
 from core.config import Configuration
-from core.errors import NotAllowed, Overloaded, TooLarge
+from core.errors import Invalid, NotAllowed, Overloaded, TooLarge
 from core.gateway import Kernel, Sink, Staging
 from core.parcel import Item, Judgement, Key, Parcel, Payload
 from gateways.as4.callbacks import Callbacks
@@ -155,7 +155,7 @@ class Reception:
         failpoint.reach("before-accept")
         try:
             (acceptance,) = await self._kernel.accept(judged.item)
-        except (NotAllowed, TooLarge) as error:
+        except (Invalid, NotAllowed, TooLarge) as error:
             remedy = "have the receiver change that agreement or limit, or send what it allows"
             raise _error(judged, str(error), remedy) from None
         failpoint.reach("before-answer")

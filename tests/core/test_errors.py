@@ -8,7 +8,17 @@ import re
 import pytest
 
 from core import errors
-from core.errors import ConfigError, DescriptionError, Overloaded, OverQuota, Refused, SealError, StafetError
+from core.errors import (
+    ConfigError,
+    DescriptionError,
+    Finding,
+    Invalid,
+    Overloaded,
+    OverQuota,
+    Refused,
+    SealError,
+    StafetError,
+)
 
 CLASSES = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, StafetError)]
 
@@ -66,6 +76,17 @@ def test_overloaded_says_when_to_come_back():
     """Five seconds unless said otherwise, in microseconds."""
     assert Overloaded("busy").retry_after == 5_000_000
     assert Overloaded("full", 60_000_000).retry_after == 60_000_000
+
+
+def test_a_payload_that_is_not_what_was_agreed_is_named_place_by_place():
+    """The integration, then each finding: a path and the rule."""
+    findings = [Finding("/a/n", "line 3: is no value of the type xs:int"), Finding("media_type", "is text/plain")]
+    error = Invalid("letters", findings)
+    assert error.findings == tuple(findings)
+    assert (
+        str(error)
+        == "payload: not what letters moves: /a/n: line 3: is no value of the type xs:int; media_type: is text/plain"
+    )
 
 
 def test_a_quota_that_is_used_up_is_named_with_its_limit():

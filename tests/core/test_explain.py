@@ -69,6 +69,23 @@ def test_details_name_route_digest_and_next_attempt():
     assert explain.detail("retry", {}) == ""
 
 
+@pytest.mark.requirement("R75")
+def test_what_was_added_is_said_with_its_origin():
+    """And which step failed, and what a declared schema warns of."""
+    facts = {
+        "step": "table",
+        "origin": "table units: row 751",
+        "added": ["classification unit 751", "attribute unit.name"],
+    }
+    assert explain.event("enriched", facts) == "enriched by the step table"
+    said = explain.detail("enriched", facts)
+    assert said == "added: classification unit 751, attribute unit.name; origin table units: row 751"
+    failed = {"step": "register", "cause": "took longer than 5 seconds"}
+    assert explain.event("not-enriched", failed) == "not enriched: the step register failed"
+    assert explain.detail("not-enriched", failed) == "cause took longer than 5 seconds"
+    assert explain.detail("accepted", {"warnings": ["/a: line 1: is no value"]}) == "warnings: /a: line 1: is no value"
+
+
 @pytest.mark.parametrize("state", list(State))
 def test_every_state_is_said(state: State):
     """No state shows its bare name alone."""

@@ -10,7 +10,7 @@ import pytest
 from core.clock import from_datetime
 from core.deciding import decide
 from core.description import Classification, Description
-from core.whatif import Answer, Place, Sent, answers, place, refusal
+from core.whatif import Answer, Place, Sent, answers, enriched, place, refusal
 from tests.core.estates import small
 from tests.core.making import a_parcel
 
@@ -126,3 +126,19 @@ def test_it_says_what_the_kernel_decides(without: str):
     said = place(small(without=without), sent(), AT)
     assert said.receivers == tuple(target.system for target in decided.targets)
     assert said.rules == ((decided.route,) if decided.route else ())
+
+
+def test_routes_see_what_a_table_adds():
+    """And a step that fails leads to the residual mailbox."""
+    rows = {"letter": {"classifications": [{"scheme": "unit", "code": "751"}]}}
+    table = {"kind": "table", "id": "units", "key": {"field": "type"}, "rows": rows}
+    route = {"kind": "route", "id": "to-journal", "match": {"classification": {"unit": "751"}}}
+    steps = [{"step": "table", "settings": {"table": "units", "required": True}}]
+    letters = {"kind": "integration", "id": "letters", "enrichment": steps}
+    estate = small(table, route, letters)
+    assert place(estate, sent(), AT).rules == ("to-journal",)
+    assert next(one.matches for one in answers(estate, sent(), AT)) is True
+    assert enriched(estate, sent()).added[0]["origin"] == "table units: row letter"
+    table["rows"] = {"form": rows["letter"]}
+    lost = place(small(table, route, letters), sent(), AT)
+    assert lost == Place((), ("residual",), "enrichment table: table units has no row for it")

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from core.kernel import NodeKernel
 from core.mailroom import Mailroom
@@ -81,6 +82,30 @@ def test_nothing_of_that_name(applied: Call):
     for command in ("trace", "explain"):
         result = applied(command, "no-such-thing")
         assert (result.code, "'no-such-thing'" in result.err) == (2, True)
+
+
+@pytest.mark.requirement("R75", "R127")
+def test_an_explanation_says_which_rule_added_what(applied: Call, home: Path, tmp_path: Path):
+    """The step, its origin and what was added, before the routes that saw it."""
+    documents = list(yaml.safe_load_all((home / "config" / "all.yaml").read_text()))
+    (notes,) = (one for one in documents if one["kind"] == "integration")
+    notes["enrichment"] = [{"step": "table", "settings": {"table": "units"}}]
+    rows = {"note": {"classifications": [{"scheme": "unit", "code": "751"}]}}
+    documents.append({"kind": "table", "id": "units", "key": {"field": "type"}, "rows": rows})
+    (home / "config" / "all.yaml").write_text(yaml.safe_dump_all(documents))
+    assert applied("apply", "--yes").code == 0
+    path = tmp_path / "more.txt"
+    path.write_text("a fictitious note")
+    sent = json.loads(applied("send", str(path), *SEND, "--json").out)["parcel"]
+    said = applied("explain", sent).out
+    assert "enriched by the step table: added: classification unit 751; origin table units: row note" in said
+    assert "added: classification unit 751" in " ".join(applied("trace", sent).out.split())
+    asked = tmp_path / "description.yaml"
+    asked.write_text("sender: sender\n")
+    before = ("explain", "--description", str(asked), "--integration", "notes")
+    assert "enriched by the step table: added: classification unit 751" in applied(*before).out
+    (told,) = json.loads(applied(*before, "--json").out)["added"]
+    assert told["origin"] == "table units: row note"
 
 
 def test_a_description_is_explained_before_anything_is_sent(applied: Call, home: Path, tmp_path: Path):

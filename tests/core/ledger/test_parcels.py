@@ -199,6 +199,19 @@ def test_which_objects_are_referenced(engine: Engine):
         assert parcels.referenced(connection, ["a" * 32, "b" * 32]) == {"a" * 32}
 
 
+def test_a_parcel_is_described_anew(engine: Engine):
+    """With what a step added since; its subjects stay sealed and are not written in clear."""
+    accept = an_accept()
+    more = accept.item.parcel.description.model_copy(
+        update={"attributes": {"unit.name": "North"}, "subjects": ("Canary-7",)}
+    )
+    with engine.begin() as connection:
+        parcels.accept_many(connection, [accept])
+        parcels.describe_anew(connection, accept.item.parcel.id, more)
+        found = parcels.load(connection, accept.item.parcel.id).description
+    assert (found.attributes, found.subjects) == ({"unit.name": "North"}, ())
+
+
 def test_what_came_since_then_is_read_by_pages(engine: Engine):
     """In the order of ids, without what came before, with the largest payload; one integration alone where it is named."""
     large = a_parcel(a_payload(b"one"), a_payload(b"three"), at=NOW - 2000)

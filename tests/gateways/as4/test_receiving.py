@@ -323,6 +323,30 @@ async def test_a_sender_without_a_service_agreement_is_refused(tmp_path: Path, t
         await until(lambda: stored(node.runtime) == (0, 0, 0), "what was refused left nothing")
 
 
+@pytest.mark.requirement("R22")
+async def test_a_payload_that_breaks_its_contract_is_refused(tmp_path: Path, template: Path):
+    """The sender is told the place and the rule, never what stands there; nothing is stored."""
+    estate = CopiedEstate(tmp_path / "contract", template=template)
+    estate.make()
+    contract = {"format": "json-schema", "file": "note.json"}
+    edit(
+        estate.hospital.home, "integrations.yaml", "integration", degree="known", contract=contract, max_size=1_000_000
+    )
+    (estate.hospital.home / "config" / "note.json").write_text('{"properties": {"number": {"type": "integer"}}}')
+    sender = OtherSender(estate)
+    bad, good = sender.message([b'{"number": "Canary-7"}']), sender.message([b'{"number": 7}'])
+    async with running(estate.hospital.home) as (node,):
+        got = await post_sent(estate, bad)
+        with pytest.raises(RemoteError) as caught:
+            outbound.judge_answer(bad.message, bad.pmode, sender.trust(), got.status, got.content_type, got.body)
+        (error,) = caught.value.errors
+        assert (error.code, "/number: must be integer" in error.description) == ("EBMS:0004", True)
+        assert b"Canary" not in got.body
+        await until(lambda: stored(node.runtime) == (0, 0, 0), "what was refused left nothing")
+        got = await post_sent(estate, good)
+        outbound.judge_answer(good.message, good.pmode, sender.trust(), got.status, got.content_type, got.body)
+
+
 @pytest.mark.requirement("R71")
 async def test_a_message_no_route_takes_is_kept_and_somebody_is_told(tmp_path: Path, template: Path):
     """The receipt says that it cannot be lost: it waits in the residual mailbox, with an alarm."""
