@@ -272,6 +272,14 @@ ENRICHMENTS: Final = 32
 LIST_VALUES: Final = 1_000_000
 #: Values of a list written in one commit: the writer is not kept from other work for longer than some milliseconds.
 LIST_BATCH: Final = 2_000
+#: Values in one call that adds or removes some; whole lists come as text.
+LIST_CALL: Final = 10_000
+#: Values in one call that asks: each is one look into the ledger.
+LIST_ASKED: Final = 1000
+#: Octets of a whole list as JSON, which is read as a whole.
+LIST_BODY: Final = 16 * 1024**2
+#: Characters of one line of a list as text, of which a value is a part.
+LIST_LINE: Final = 4096
 #: Length of one value of a value list.
 LIST_VALUE: Final = 255
 #: Octets of plaintext per chunk of a sealed payload: what sealing and opening hold at a time, and what other openers must.

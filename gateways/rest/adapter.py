@@ -37,6 +37,7 @@ from gateways.rest.settings import Client, Issuer
 from gateways.rest.settings import Settings as Listen
 from gateways.rest.subscriptions import Subscriptions
 from gateways.rest.tls import Door
+from gateways.rest.values import ValueLists
 
 _log = log.get("rest")
 _FINISH: Final = 25.0
@@ -145,6 +146,7 @@ def served(gate: Gate) -> Sequence[Endpoint]:
         *Catalogue(gate).endpoints(),
         *Certificates(gate).endpoints(),
         *Administering(gate).endpoints(),
+        *ValueLists(gate).endpoints(),
     ]
 
 

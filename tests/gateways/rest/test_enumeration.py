@@ -65,6 +65,11 @@ CASES: Final[Mapping[tuple[str, str], Case]] = {
     ("GET", "/v1/me"): Case(shop=True),
     ("GET", "/v1/systems/{system}/certificates"): SEE,
     ("GET", "/v1/functions/{function}"): SEE,
+    ("GET", "/v1/value-lists"): Case(shop=True),
+    ("PUT", "/v1/value-lists/{list}/values"): Case(["x"]),
+    ("POST", "/v1/value-lists/{list}/values"): Case({"values": ["x"]}),
+    ("POST", "/v1/value-lists/{list}/values/remove"): Case({"values": ["resident-7"]}),
+    ("POST", "/v1/value-lists/{list}/contains"): Case({"values": ["resident-7"]}),
     ("GET", "/v1/configuration"): SEE,
     ("POST", "/v1/configuration/check"): Case({"documents": []}),
     ("GET", "/v1/configuration/history"): SEE,
@@ -84,7 +89,10 @@ class Estate:
 @pytest.fixture
 async def estate(tmp_path: Path) -> AsyncIterator[Estate]:
     """One of everything that Birkelund can have."""
-    given = [{"kind": "function", "id": "wards", "authority": "11223344"}]
+    given = [
+        {"kind": "function", "id": "wards", "authority": "11223344"},
+        {"kind": "value-list", "id": "patients", "owner": "birkelund-journal"},
+    ]
     async with offices(tmp_path, given) as place:
         care, journal = place.system("birkelund-care"), place.system("birkelund-journal")
         published = await care.publish(event(subjects="resident-7"), event("e-2"))
@@ -96,6 +104,7 @@ async def estate(tmp_path: Path) -> AsyncIterator[Estate]:
             "subscription": "journal-stays",
             "system": "birkelund-journal",
             "function": "wards",
+            "list": "patients",
             "request": asked["id"],
             "replay": said["id"],
             "delivery": lent["lease"].partition(".")[0],
