@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import as4_package, backlog, exchanges, large, phase4, seal
+from bench import as4_package, backlog, exchanges, handover, large, phase4, seal, tracking
 from bench.crypto_floor import costs, floor
 from bench.rows import Row, ratio_row, write
 from conformance.crash import postgresql
@@ -81,6 +81,16 @@ def _large_rows(folder: Path, size: int) -> Iterator[Row]:
             yield ratio_row(name, growth / large.MIB, "MiB", "64 MiB", GROWTH / large.MIB, 1.0, least=False)
 
 
+def _handover_rows(folder: Path, size: int) -> Iterator[Row]:
+    core = handover.primitives()
+    yield Row("handover: primitives of one way on one core", core, "MB/s")
+    for way in handover.run(folder, size):
+        label = f"handover of {way.size / 1e6:.0f} MB over REST, {way.name}"
+        yield Row(label, way.rate, "MB/s", "the primitives on one core", way.rate / core)
+        name = f"{label}: growth of the node's peak memory"
+        yield ratio_row(name, way.growth / large.MIB, "MiB", "64 MiB", GROWTH / large.MIB, 1.0, least=False)
+
+
 def _phase4_rows(folder: Path, quick: bool) -> Iterator[Row]:
     try:
         yield from phase4.rows(folder, phase4.QUICK if quick else phase4.Plan())
@@ -130,13 +140,17 @@ def _rows(group: str, folder: Path, quick: bool) -> Iterator[Row]:
         yield from _seal_rows(folder, (64 if quick else 1024) * large.MIB)
     elif group == "backlog":
         yield from _backlog_rows(folder, 5_000 if quick else 50_000)
+    elif group == "handover":
+        yield from _handover_rows(folder, handover.SIZE)
     elif group == "as4":
         yield from _package_rows(folder, 3.0 if quick else 10.0)
+    elif group == "tracking":
+        yield from tracking.rows(folder, *((50_000, 20) if quick else (tracking.PARCELS, 100)))
     else:
         yield from _phase4_rows(folder, quick)
 
 
-GROUPS = ("exchanges", "large", "seal", "backlog", "as4", "phase4")
+GROUPS = ("exchanges", "large", "seal", "backlog", "handover", "as4", "tracking", "phase4")
 
 
 def main(arguments: list[str] | None = None) -> int:

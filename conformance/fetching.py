@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import ssl
 import sys
 from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
+
+from core.disk import Disk
 
 BATCH: Final = 16
 _AGAIN: Final = 0.05
@@ -24,13 +25,13 @@ class Book:
     """What a system remembers, whatever happens to it."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("ab")
+        self._file, self._disk = path.open("ab"), Disk()
 
     def write(self, lines: list[dict[str, Any]]) -> None:
         """Add lines, and have them on the disk when this returns."""
         self._file.write(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
         self._file.flush()
-        os.fsync(self._file.fileno())
+        self._disk.sync(self._file.fileno())
 
 
 def read_book(path: Path) -> list[dict[str, Any]]:

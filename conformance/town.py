@@ -57,7 +57,7 @@ class Town:
 
     # -- making
 
-    def make(self, documents: Iterable[Mapping[str, Any]] = ()) -> Town:
+    def make(self, documents: Iterable[Mapping[str, Any]] = (), *, rest: Mapping[str, Any] | None = None) -> Town:
         """Write the home anew: keys, a certificate for each system, documents, ``node.yaml``."""
         shutil.rmtree(self.home, ignore_errors=True)
         authority = Authority("Stafet Demo CA", self.at)
@@ -70,7 +70,7 @@ class Town:
         self.write("all.yaml", [*self.system_documents(), *documents])
         values = {
             "node": self.node,
-            "gateways": {"rest": {"port": self.port, "certificate": "rest"}},
+            "gateways": {"rest": {"port": self.port, **(rest or {"certificate": "rest"})}},
             "log": {"style": "json"},
             "free_space_reserve": 0,
             **self.settings_beside,

@@ -7,20 +7,23 @@ that a crash loses none of them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
+from core import awaited
 from core.clock import Micros, local
 from core.delivery import Delivery, Event, Frozen, State
 from core.description import Description
-from core.ledger import alarms, claiming, deliveries, loans, parcels, unreachable, versions
+from core.expectation import Expectation
+from core.ledger import alarms, claiming, deliveries, loans, looking, parcels, unreachable, versions
 from core.ledger.alarms import Alarm
 from core.ledger.claiming import Claim, Claimed
 from core.ledger.deliveries import Renew, Settle, Settled
 from core.ledger.loans import PullClaim, Taken
+from core.ledger.looking import Look
 from core.ledger.parcels import Accept
 from core.ledger.trace import Entry
 from core.ledger.versions import Version
@@ -210,6 +213,8 @@ class SettlementResult:
 
     settled: Settled | None
     acceptance: Acceptance | None = None
+    answered: Sequence[Expectation] = ()
+    """The expectations it changed."""
 
 
 def _settle(connection: Connection, batch: Sequence[Settlement]) -> Sequence[SettlementResult]:
@@ -231,7 +236,8 @@ def _settle(connection: Connection, batch: Sequence[Settlement]) -> Sequence[Set
         raised.append(Alarm(new_id(item.at), item.at, result.after.value, text, result.delivery.parcel_id))
     if raised:
         alarms.raise_many(connection, raised)
-    return [SettlementResult(settled.get(i), judged[i]) for i in range(len(batch))]
+    answered = awaited.answered(connection, {i: (batch[i].settle, result) for i, result in settled.items()})
+    return [SettlementResult(settled.get(i), judged[i], answered.get(i, ())) for i in range(len(batch))]
 
 
 def _judge(connection: Connection, item: Settlement) -> Acceptance | None:
@@ -261,7 +267,8 @@ def _settled(item: Settlement, result: SettlementResult) -> Sequence[Entry]:
         event = Event.EXHAUSTED.value
     if item.settle.event is Event.RETRY and item.settle.due_at is not None:
         facts["next"] = item.settle.due_at
-    return (Entry(settled.delivery.parcel_id, item.settle.at, event, {k: v for k, v in facts.items() if v != ""}),)
+    said = Entry(settled.delivery.parcel_id, item.settle.at, event, {k: v for k, v in facts.items() if v != ""})
+    return (said, *awaited.entries(result.answered, item.settle.at))
 
 
 SETTLE: Final = Kind("settle", _settle, _settled, order=50, always=True)
@@ -302,6 +309,11 @@ def _acknowledge(connection: Connection, batch: Sequence[Acknowledge]) -> Sequen
 
 def _acknowledge_one(connection: Connection, wanted: Acknowledge) -> Sequence[Taken | SettlementResult]:
     taken = loans.acknowledge(connection, wanted.box, wanted.loans, wanted.at)
+    if taken:
+        parcels_taken = [one.parcel_id for one in taken.values()]
+        answered = awaited.acknowledged(connection, parcels_taken, wanted.box[0], wanted.at)
+        pairs = zip(taken.items(), answered, strict=True)
+        taken = {token: replace(one, answered=tuple(changed)) if changed else one for (token, one), changed in pairs}
     odd = list(dict.fromkeys(loan for loan in wanted.loans if f"{loan[0]}.{loan[1]}" not in taken))
     settled = (
         dict(zip(odd, _settle(connection, [wanted.settlement(*loan) for loan in odd]), strict=True)) if odd else {}
@@ -316,6 +328,7 @@ def _acknowledged(wanted: Acknowledge, results: Sequence[Taken | SettlementResul
         if isinstance(result, Taken):
             facts = {"receiver": receiver, "attempt": result.attempts, "state": State.DELIVERED.value, "by": receiver}
             said.append(Entry(result.parcel_id, wanted.at, Event.ACKNOWLEDGED.value, facts))
+            said += awaited.entries(result.answered, wanted.at)
         elif result.settled is not None and (result.settled.stale or result.settled.before is not result.settled.after):
             said += _settled(wanted.settlement(*loan), result)
     return said
@@ -336,6 +349,8 @@ class Redirect:
     """What the parcel's description has become, when a step of enrichment added to it only now."""
     entries: tuple[Entry, ...] = ()
     """What the trace says of that."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """Who asked for it, and why."""
 
 
 def _redirect(connection: Connection, batch: Sequence[Redirect]) -> Sequence[bool]:
@@ -352,6 +367,7 @@ def _redirect_one(connection: Connection, item: Redirect) -> bool:
 def _redirected(item: Redirect, done: bool) -> Sequence[Entry]:
     first = item.targets[0]
     facts = {"route": first.rule, "receivers": [t.receiver for t in item.targets], "version": first.config_version}
+    facts |= item.facts
     return (*item.entries, Entry(first.parcel_id, item.at, "redirected", facts)) if done else ()
 
 
@@ -419,6 +435,13 @@ def _alarm(connection: Connection, batch: Sequence[Alarm]) -> Sequence[None]:
 
 
 ALARM: Final = Kind("alarm", _alarm, order=61, always=True)
+
+
+def _access(connection: Connection, batch: Sequence[Look]) -> Sequence[None]:
+    return looking.add_many(connection, batch)
+
+
+ACCESS: Final = Kind("access", _access, order=62, always=True)
 
 
 def _version(connection: Connection, batch: Sequence[Version]) -> Sequence[int]:

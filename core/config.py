@@ -22,7 +22,7 @@ from typing import Any, Final, Literal
 from cryptography import x509
 from pydantic import BaseModel, ValidationError
 
-from core import limits
+from core import expectation, limits
 from core.agreement import ServiceAgreement
 from core.clock import Micros, from_datetime
 from core.content import Contents
@@ -269,6 +269,8 @@ def _check_what_it_names(configuration: Configuration, integration: Integration)
             yield _unknown("integration", integration.id, f"receipts.{index}.system", expected.system, systems)
         if expected.function is not None and expected.function not in functions:
             yield _unknown("integration", integration.id, f"receipts.{index}.function", expected.function, functions)
+    for wrong in expectation.problems(integration):
+        yield Problem("integration", integration.id, *wrong)
 
 
 def _unknown(kind: str, name: str, where: str, value: str, known: Iterable[str]) -> Problem:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from core import limits
@@ -27,9 +27,10 @@ from core.subscription import OnList, Subscription, Verdict
 from core.system import RESIDUAL
 
 
-def decide(configuration: Configuration, parcel: Parcel, at: Micros) -> Decision:
-    """Where a parcel goes under a configuration; a receiver without a service agreement makes it residual."""
-    decision = configuration.routes.choose(parcel.description, parcel.integration)
+def decide(configuration: Configuration, parcel: Parcel, at: Micros, without: Collection[str] = ()) -> Decision:
+    """Where a parcel goes under a configuration, to none of the systems ``without``; a receiver without a service agreement makes
+    it residual."""
+    decision = configuration.routes.choose(parcel.description, parcel.integration, without)
     for target in decision.targets:
         if target.system != RESIDUAL and not configuration.agreed(parcel.integration, target.system, "receive", at):
             cause = (
@@ -99,6 +100,12 @@ def check_allowed(configuration: Configuration, parcel: Parcel, at: Micros) -> s
         raise NotAllowed(
             f"type: {parcel.description.type!r} is not moved under {parcel.integration};"
             f" its types: {', '.join(integration.types)}"
+        )
+    addressed = configuration.all("function").get(parcel.description.receiver.function or "")
+    if addressed is not None and not addressed.takes(parcel.description.sensitivity):
+        raise NotAllowed(
+            f"receiver.function: {addressed.id} may be sent what is {addressed.sensitivity} at most;"
+            f" the parcel is {parcel.description.sensitivity}"
         )
     if len(parcel.payloads) > limits.PAYLOADS_PER_PARCEL:
         raise TooLarge(f"payloads: more than {limits.PAYLOADS_PER_PARCEL}")

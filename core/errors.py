@@ -7,7 +7,9 @@
     │   ├── ConfigError           a configuration document, named by file and field
     │   ├── DescriptionError      a payload description, named by field
     │   ├── Unfit                 a change after which documents would not fit together
-    │   ├── WrongState            it was decided or has ended already
+    │   ├── WrongState            what is asked cannot be done to it as it is now
+    │   ├── WrongOffset           an upload does not go on from there
+    │   ├── BadChecksum           what came is not what was promised
     │   └── NotFound              no such parcel, delivery, system, version
     ├── Refused               the kernel's decision about a parcel        (exit code 3)
     │   ├── Conflict              one key, other content
@@ -79,6 +81,18 @@ class WrongState(UsageError):
 
 class NotFound(UsageError):
     """There is no such thing."""
+
+
+class WrongOffset(UsageError):
+    """An upload goes on from ``received``, and from nowhere else."""
+
+    def __init__(self, received: int) -> None:
+        self.received = received
+        super().__init__(f"the upload goes on from octet {received}")
+
+
+class BadChecksum(UsageError):
+    """Octets came that are not those whose checksum was promised."""
 
 
 class Refused(StafetError):

@@ -19,6 +19,8 @@ CODES: Final[dict[str, str]] = {
     " the node's log of those times before `stafet resend`",
     "died": "its attempts ended time after time without a word. What to do: look at the node's log, then `stafet resend`",
     "no-receipt": "the far side took it, but the agreed evidence has not come in time. What to do: ask the receiver's operator",
+    "idle": "a subscription's system has not come for its mail within the agreed time; nothing is lost meanwhile. What to do: ask"
+    " its operator whether it runs",
     "unreachable": "a destination could not be reached several times in a row, so nothing but one attempt now and then is made"
     " until it answers; waiting costs nothing of the retry plan. What to do: ask its operator, or correct its address; `stafet"
     " status` says when it is asked next",
@@ -38,6 +40,8 @@ CODES: Final[dict[str, str]] = {
     "clock": "this node's clock differs from the database's. What to do: set the clock (NTP); leases depend on it",
     "expiry": "a key, a certificate or a revocation list that is in use ends soon, or has ended. What to do: look at"
     " `stafet certificates`, get the next one in time, and roll over as docs/how-to/change-keys.md says",
+    "misdelivered": "the receiving system said that it is for somebody else, and sent it on; nobody refused it. What to"
+    " do: nothing; the trace says where it went",
     "nack": "the receiving system could not take it just now; it is offered again",
     "bug": "a gateway failed in a way it does not document. What to do: the node's log has the detail; report it",
 }
@@ -64,8 +68,13 @@ _EVENTS: Final[dict[str, str]] = {
     "resend": "sent again by {by}",
     "skipped": "passed by: {by} let what comes after it go on",
     "redirected": "routed again",
+    "fetched": "{receiver} has begun to fetch it",
+    "redistributed": "{from} sent it on: it was not for them",
     "reported": "they report an error that may pass: {code} {reason}",
     "not-believed": "a signal about it came that proves nothing; not believed",
+    "expected": "the {level} receipt that is expected of {of}: {expected}",
+    "overdue": "the {level} receipt that is expected of {of} has not come in time",
+    "retention": "deleted what was kept long enough",
     "late": "an attempt reported after its lease had ended; nothing was changed",
 }
 

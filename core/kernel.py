@@ -32,6 +32,7 @@ from core.deciding import FanOut, check_allowed, decide, deliveries_for, fan_out
 from core.delivery import Delivery, Event, Frozen
 from core.desk.desks import Desks
 from core.errors import Overloaded, OverQuota, Refused, StaleLease
+from core.expectation import expected
 from core.gateway import Answered, Keeper, Lease, Staging
 from core.keys import seal, unseal
 from core.ledger import deliveries as queue
@@ -42,7 +43,7 @@ from core.ledger.loans import PullClaim
 from core.ledger.parcels import Accept
 from core.ledger.trace import Entry
 from core.mailroom import Box, Mailroom, boxes_of
-from core.parcel import Acceptance, Item, Judgement, Key, Parcel, Payload, new_id
+from core.parcel import Acceptance, Item, Judgement, Key, Parcel, Payload, new_id, place_of_subjects
 from core.quota import Load
 from core.receipt import Receipt
 from core.route import Decision, Target
@@ -194,13 +195,15 @@ class NodeKernel:
             **admitted.facts,
             **item.note,
         }
-        if not admitted.residual and configuration.all("integration")[parcel.integration].capability == "notification":
+        integration = configuration.all("integration")[parcel.integration]
+        more: dict[str, Any] = {"entries": admitted.entries, "trouble": admitted.trouble}
+        if not admitted.residual and integration.capability == "notification":
             found = fan_out(configuration, parcel, now, self._runtime.on_list)
             made = told(parcel, found.matched, configuration.number, now)
             facts["subscriptions"] = [one.id for one in found.matched]
             if found.left_out:
                 facts["left_out"] = [[one.subscription, one.why] for one in found.left_out]
-            more: dict[str, Any] = {"entries": admitted.entries, "trouble": admitted.trouble}
+            more["expectations"] = expected(integration, parcel.id, [d.receiver for d in made], now)
             return Accept(item, made, self._gateway, sealed, facts, _left_out(found, parcel, now), **more)
         decision = residual(admitted.residual) if admitted.residual else decide(configuration, parcel, now)
         self._demand_room(parcel, decision)
@@ -214,8 +217,9 @@ class NodeKernel:
             facts["cause"] = decision.cause
             text = f"parcel {parcel.id} lies in the residual mailbox: {decision.cause}"
             alarm = Alarm(new_id(now), now, "residual", text, parcel.id)
+        more["expectations"] = expected(integration, parcel.id, [d.receiver for d in made], now)
         owner = self._runtime.boot if direct else ""
-        return Accept(item, made, self._gateway, sealed, facts, alarm, owner, admitted.entries, admitted.trouble)
+        return Accept(item, made, self._gateway, sealed, facts, alarm, owner, **more)
 
     def _may_begin(self, parcel: Parcel, target: Target) -> bool:
         """Whether its one delivery is attempted beside the queue; what stands in a line never is."""

@@ -30,6 +30,28 @@ DESCRIPTION_SIZE: Final = 64 * 1024
 DESCRIPTION_VALUE: Final = 1024
 #: Classifications, references and subjects in one description.
 DESCRIPTION_ITEMS: Final = 100
+#: Uploads one system may have under way: as many payloads as a parcel has, and some that were given up.
+UPLOADS: Final = 200
+#: Octets that the uploads of one system may hold together: what one system gives up must not fill the store.
+UPLOAD_OCTETS: Final = 32 * 1024**3
+#: How long an upload is kept after the last octet came: a night and a working day to go on.
+UPLOAD_LIFE: Final = DAY
+#: Octets after which a long piece of an upload is made durable: what a crash in the middle costs at most.
+UPLOAD_PIECE: Final = 32 * 1024**2
+#: Pieces of one upload: each is a file, and its row lists them.
+UPLOAD_PIECES: Final = 1000
+#: How often one parcel may be redistributed: beyond that people send it in circles.
+REDISTRIBUTIONS: Final = 10
+#: Parcels of the residual mailbox in one answer: each says what every route thinks of it.
+RESIDUAL_BATCH: Final = 50
+#: Routes that are said of each: more than anybody reads.
+RESIDUAL_ROUTES: Final = 100
+#: Octets of a receipt as a receiving system says it: a code and some sentences.
+RECEIPT_SIZE: Final = 64 * 1024
+#: Receipts in one answer of a feed.
+FEED_BATCH: Final = 200
+#: How old a receipt is before a feed shows it where several nodes write: their numbers are drawn before they commit.
+FEED_LAG: Final = 5 * SECOND
 #: How long a key is remembered: longer than any sender retries.
 KEY_WINDOW: Final = 90 * DAY
 #: Retention of payloads, descriptions and evidence when the integration says nothing.
@@ -153,8 +175,6 @@ CHANGE_ROUNDS: Final = 8
 LIST_PAGE: Final = 50
 #: Rows of a list that one answer gives at most.
 LIST_MOST: Final = 500
-#: Shortest time between two notes of when a subscription came: a system that asks all the time costs one row a minute.
-CAME_NOTE: Final = MINUTE
 #: Deliveries of one kind that are counted for the view of a backlog; beyond it, it says "at least".
 BACKLOG_COUNTED: Final = 100_000
 #: How long what waits for a subscription that is gone is kept: somebody may have removed it by mistake.
@@ -183,6 +203,42 @@ REPLAY_MOST: Final = 100_000
 REPLAY_WAIT: Final = 2 * SECOND
 #: How long a replay may stand still before another node takes it over: its own has died.
 REPLAY_STALE: Final = MINUTE
+#: How often a node looks for receipts that should have come: late enough to cost nothing, soon enough for a deadline of minutes.
+OVERDUE_LOOK: Final = 10 * SECOND
+#: Overdue receipts that one command marks: many at once must not hold the writer up.
+OVERDUE_BATCH: Final = 500
+#: How often a node looks for subscribers that stay away: the shortest time after which one can be said to.
+IDLE_LOOK: Final = MINUTE
+#: How often at most a node notes that a subscription's system has come: far more often than people ask for an alarm.
+CAME: Final = 10 * SECOND
+#: How often the hour that runs is summed up.
+STATISTIC_LOOK: Final = 5 * MINUTE
+#: Hours that one look sums up at most of each kind: a ledger that is old when sums begin is caught up with in turns.
+STATISTIC_BATCH: Final = 200
+#: For how long hours that are over are summed up again whenever another ends: most states change within a day.
+STATISTIC_AGAIN: Final = 24 * HOUR
+#: How long sums are kept: they hold no ids and no personal data, and people compare years.
+STATISTIC_KEPT: Final = 1826 * DAY
+#: How long it is kept who looked at what, unless the node says otherwise: the fixed time for logs that cannot be configured.
+ACCESS_KEPT: Final = 90 * DAY
+#: Rows on a page when nobody says.
+PAGE: Final = 50
+#: Rows on a page at most: a page is made in memory.
+PAGE_MOST: Final = 1000
+#: How often a node looks for alarms to mail.
+MAIL_LOOK: Final = 15 * SECOND
+#: How long one node has the turn to mail: longer than a slow server takes for a handful of mails, short enough after a crash.
+MAIL_TURN: Final = 5 * MINUTE
+#: How long a mail server may take for one answer.
+MAIL_TIMEOUT: Final = 20 * SECOND
+#: Time between two mails about the same kind of alarm; what comes meanwhile is listed in the next.
+MAIL_QUIET: Final = 15 * MINUTE
+#: Alarms that one mail lists; the rest is counted.
+MAIL_LISTED: Final = 50
+#: Alarms that one look takes up: more stay for the next.
+MAIL_BATCH: Final = 5000
+#: Longest wait after mail servers that refuse or are not there; it doubles up to this.
+MAIL_CEILING: Final = 30 * MINUTE
 
 #: Routes in one configuration.
 ROUTES: Final = 10_000
@@ -217,6 +273,8 @@ HTTP_REQUESTS: Final = 1000
 HTTP_BODY: Final = 2 * 1024**2
 #: Octets of one line or header of a request: a token is the longest there is.
 HTTP_LINE: Final = 16 * 1024
+#: Octets of one header line of a part of a multipart body: a file's name in one of its long encodings.
+PART_LINE: Final = 8 * 1024
 #: Longest wait for the next octets of a request.
 HTTP_READ: Final = 30 * SECOND
 #: How long a connection may be idle between two requests.

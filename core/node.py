@@ -20,18 +20,22 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import Connection, delete, insert, text, update
 
-from core import audit, commands, config, limits, log, radar, retention
+from core import audit, commands, config, limits, log, radar
 from core.clock import DAY, MINUTE, SECOND, Clock, from_datetime
 from core.config import Configuration
+from core.desk import mailing
 from core.desk.backlog import Backlogs
+from core.desk.keeping import Keeping
 from core.desk.mailbox import Mailbox
 from core.desk.replay import Replayer
+from core.desk.statistics import Statistics
+from core.desk.watch import Watch
 from core.dispatcher import Dispatcher
 from core.errors import ConfigError, Fatal, Overloaded, StafetError, UsageError
 from core.gateway import Gateway, Listens, Operated, watched
 from core.health import HealthServer
 from core.kernel import NodeKernel
-from core.ledger import alarms, deliveries, parcels, unreachable, usage, versions
+from core.ledger import alarms, deliveries, unreachable, usage, versions
 from core.ledger.alarms import Alarm
 from core.ledger.tables import node as node_table
 from core.local import LocalServer, Operation
@@ -52,8 +56,11 @@ class Node:
         self, settings: NodeSettings, *, clock: Clock | None = None, catalogue: Catalogue | None = None
     ) -> None:
         self.settings = settings
+        account = mailing.Account.of(settings)
         self.runtime = Runtime.open(settings, clock=clock, catalogue=catalogue)
         self.mail = Mailroom(self.runtime)
+        self.keeping, self.watch = Keeping(self.runtime), Watch(self.runtime)
+        self.statistics, self.mailing = Statistics(self.runtime), mailing.Mailing(self.runtime, account)
         self.gateways: dict[str, Gateway] = {}
         self.ready = asyncio.Event()
         self._ending = asyncio.Event()
@@ -61,7 +68,7 @@ class Node:
         self._counts: dict[str, int] = {}
         self._health: HealthServer | None = None
         self._dispatcher: Dispatcher | None = None
-        self._alarmed: set[tuple[str, str]] = set()
+        self._alarmed: set[str] = set()
 
     def stop(self) -> None:
         """Drain and end."""
@@ -249,18 +256,22 @@ class Node:
 
     # -- chores
 
-    def _chores(self) -> list[tuple[str, int, Callable[[], Awaitable[None]]]]:
+    def _chores(self) -> list[tuple[str, int, Callable[[], Awaitable[object]]]]:
         return [
             ("follow", limits.POLL, self._follow_newest),
             ("seen", 10 * SECOND, self._be_seen),
             ("checkpoint", limits.CHECKPOINT, self._checkpoint),
-            ("retention", 60 * MINUTE, self._retain),
+            ("retention", 60 * MINUTE, self.keeping.retain),
+            ("overdue", limits.OVERDUE_LOOK, self.watch.overdue),
+            ("idle", limits.IDLE_LOOK, self.watch.idle),
+            ("statistics", limits.STATISTIC_LOOK, self.statistics.sum_up),
+            ("mail", limits.MAIL_LOOK, self.mailing.send),
             ("radar", 10 * MINUTE, self._watch),
             ("count", limits.COUNT, self._count),
             ("abandoned", limits.ABANDONED_LOOK, self._let_go),
         ]
 
-    async def _repeat(self, every: int, work: Callable[[], Awaitable[None]]) -> None:
+    async def _repeat(self, every: int, work: Callable[[], Awaitable[object]]) -> None:
         while True:
             try:
                 await work()
@@ -326,29 +337,12 @@ class Node:
         if skew > limits.SKEW_ALARM:
             await self._alarm_once("clock", f"this node's clock is {skew / SECOND:.1f} s off the database's")
         else:
-            self._alarmed.discard(("clock", ""))
+            self._alarmed.discard("clock")
 
     async def _checkpoint(self) -> None:
         key = await asyncio.to_thread(audit.audit_key, self.settings.keys_path)
         arguments = (self.runtime.boot, self.runtime.clock.now(), key)
         await self.runtime.do(commands.CALL, commands.Call(audit.add_checkpoint, arguments))
-
-    async def _retain(self) -> None:
-        runtime, now = self.runtime, self.runtime.clock.now()
-        days = {i.id: i.retention_days for i in runtime.configuration.all("integration").values()}
-        default = limits.RETENTION // DAY
-        arguments = (days, default, now)
-        while (expired := await runtime.do(commands.CALL, commands.Call(retention.expire, arguments))).parcels:
-            await asyncio.to_thread(runtime.delete, expired.objects)
-        windows = runtime.catalogue.windows(runtime.configuration)
-        before = {scope: now - window for scope, window in windows.items()}
-        await runtime.do(commands.CALL, commands.Call(parcels.forget_keys, (now - limits.KEY_WINDOW, before)))
-        nobodys = await runtime.read(retention.unreferenced, runtime.store, now)
-        await asyncio.to_thread(runtime.delete, nobodys)
-        within = {i.id: int(i.receipt_within * SECOND) for i in runtime.configuration.all("integration").values()}
-        for parcel_id, integration in await runtime.read(retention.waiting_receipts, within, now):
-            words = f"no receipt for a parcel of {integration} within the agreed time"
-            await self._alarm_once("no-receipt", words, parcel_id)
 
     async def _watch(self) -> None:
         """Tell people, once a threshold, of keys and certificates that end; all nodes of a ledger say it under one id."""
@@ -370,12 +364,12 @@ class Node:
                 _log.error("what a gateway has in use cannot be listed", gateway=name, exc_info=error)
         return found
 
-    async def _alarm_once(self, code: str, words: str, parcel_id: str = "") -> None:
+    async def _alarm_once(self, code: str, words: str) -> None:
         """What lasts is said once, not at every look."""
-        if (code, parcel_id) not in self._alarmed:
-            self._alarmed.add((code, parcel_id))
+        if code not in self._alarmed:
+            self._alarmed.add(code)
             now = self.runtime.clock.now()
-            await self.runtime.do(commands.ALARM, Alarm(new_id(now), now, code, words, parcel_id))
+            await self.runtime.do(commands.ALARM, Alarm(new_id(now), now, code, words))
 
 
 def _execute(connection: Connection, statement: Any) -> None:

@@ -11,27 +11,25 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from core import backup, commands, limits
-from core.admission import Admitted
 from core.applying import Applying
 from core.clock import Micros
-from core.commands import Redirect, Settlement, SettlementResult, Skip
+from core.commands import Settlement, SettlementResult, Skip
 from core.config import Configuration
-from core.deciding import decide, deliveries_for, fan_out, told
-from core.delivery import Delivery, Event, State
+from core.delivery import Event, State
 from core.description import Description
-from core.errors import NotFound, PayloadError, StaleLease, UsageError
+from core.desk.looking import Looking
+from core.desk.redistribution import Goal, Why
+from core.errors import NotFound, PayloadError, StafetError, StaleLease, UsageError, WrongState
 from core.gateway import Lease
 from core.kernel import NodeKernel
-from core.ledger import alarms, parcels, unreachable
+from core.ledger import alarms, parcels, unreachable, uploads
 from core.ledger import deliveries as queue
 from core.ledger.deliveries import Settle
 from core.local import Operation, Progress
-from core.mailroom import boxes_of
 from core.pace import Pause
 from core.parcel import Item, Key, Parcel, new_id
 from core.runtime import Runtime
@@ -39,6 +37,11 @@ from core.store import Stage
 from core.system import RESIDUAL
 
 _CHUNK = 1024 * 1024
+_OBJECTS = {
+    **{"send": "sender", "take": "system", "apply": "", "rollback": "number", "resend": "reference"},
+    **{"skip": "reference", "clear": "", "backup": "", "rewrap": ""},
+}
+"""What the usage log has, and which argument says about what; a path of this machine says nothing."""
 
 
 class Operations:
@@ -53,10 +56,11 @@ class Operations:
         reasons: Callable[[], list[str]] = list,
     ) -> None:
         self._runtime, self._kernel, self._changed, self._reasons = runtime, kernel, changed, reasons
+        self._looking = Looking(runtime)
 
     def table(self) -> Mapping[str, Operation]:
-        """All operations by name."""
-        return {
+        """All operations by name; what changes something, or hands something out, is in the usage log."""
+        operations: dict[str, Operation] = {
             "status": self.status,
             "send": self.send,
             "take": self.take,
@@ -70,6 +74,24 @@ class Operations:
             "clear": self.clear,
             "values": self.values,
         }
+        return {n: self._noted(n, _OBJECTS[n], op) if n in _OBJECTS else op for n, op in operations.items()}
+
+    def _noted(self, name: str, field: str, operation: Operation) -> Operation:
+        """The operation, with who asked for it and what it came to in the usage log."""
+
+        async def noted(args: Mapping[str, Any], progress: Progress) -> Any:
+            outcome = "failed"
+            try:
+                result = await operation(args, progress)
+                outcome = "ok"
+            except StafetError as error:
+                outcome = type(error).__name__
+                raise
+            finally:
+                self._looking.saw(str(args.get("who", "")), "", f"command {name}", str(args.get(field, "")), outcome)
+            return result
+
+        return noted
 
     async def status(self, _args: Mapping[str, Any], _progress: Progress) -> Any:
         """Who the node is and what it has to do."""
@@ -218,7 +240,7 @@ class Operations:
         done, now = [], self._runtime.clock.now()
         for row in rows:
             if row.receiver == RESIDUAL:
-                done.append(await self._route_again(row))
+                done.append(await self._route_again(row, Why(args["who"], "", args.get("why", ""))))
                 continue
             event = Event.RELEASE if row.state == State.HELD.value else Event.RESEND
             settle = Settle(row.id, event, now, due_at=now, code="", reason=args.get("why", ""))
@@ -239,35 +261,16 @@ class Operations:
         self._runtime.on_work()
         return [{"delivery": row.id, "receiver": row.receiver, "state": row.state} for row in skipped]
 
-    async def _route_again(self, row: Any) -> Any:
-        parcel, now = await self._runtime.read(parcels.load, row.parcel_id), self._runtime.clock.now()
-        admitted = await self._kernel.admission.again(self._runtime.configuration, parcel)
-        made, cause = self._made_again(admitted, now)
-        if not made:
-            return {"delivery": row.id, "receiver": RESIDUAL, "state": "held", "cause": cause}
-        described = admitted.item.parcel.description
-        changed = described if described != parcel.description else None
-        entries = tuple(replace(entry, at=now) for entry in admitted.entries)
-        if not await self._runtime.do(commands.REDIRECT, Redirect(row.id, made, now, changed, entries)):
+    async def _route_again(self, row: Any, why: Why) -> Any:
+        desk, parcel = self._kernel.desks.redistribution, await self._runtime.read(parcels.load, row.parcel_id)
+        try:
+            sent = await desk.route(row, parcel, Goal(), why)
+        except WrongState:
             return {"delivery": row.id, "receiver": RESIDUAL, "state": "unknown"}  # somebody was quicker
-        self._runtime.remember(admitted.item.parcel)
-        self._runtime.on_mail(boxes_of(made))
-        return {"delivery": row.id, "receiver": made[0].receiver, "state": "ready", "route": made[0].rule}
-
-    def _made_again(self, admitted: Admitted, now: Micros) -> tuple[tuple[Delivery, ...], str]:
-        """The deliveries that a parcel of the residual mailbox gets by now, or why it stays."""
-        configuration, parcel = self._runtime.configuration, admitted.item.parcel
-        if admitted.residual:
-            return (), admitted.residual
-        integration = configuration.all("integration").get(parcel.integration)
-        if integration is not None and integration.capability == "notification":
-            subjects = parcel.description.model_copy(update={"subjects": self._kernel.subjects(parcel)})
-            found = fan_out(configuration, replace(parcel, description=subjects), now, self._runtime.on_list)
-            return told(parcel, found.matched, configuration.number, now), "no subscription matches"
-        decision = decide(configuration, parcel, now)
-        if not decision.route:
-            return (), decision.cause
-        return deliveries_for(parcel, decision, configuration.number, now, self._runtime.pace), ""
+        if not sent.deliveries:
+            return {"delivery": row.id, "receiver": RESIDUAL, "state": "held", "cause": sent.cause}
+        first = sent.deliveries[0]
+        return {"delivery": row.id, "receiver": first.receiver, "state": "ready", "route": first.rule}
 
     # -- people
 
@@ -311,6 +314,9 @@ class Operations:
             await self._runtime.do(commands.CALL, commands.Call(parcels.rewrap, (fresh,)))
             done += len(rows)
             progress({"what": "rewrapping", "done": done, "of": 0})
+        while rows := await self._runtime.read(uploads.under_older_keys, self._runtime.ring.current, 500):
+            fresh = [(r.id, *self._runtime.ring.rewrap(r.wrapped_key, r.key_id)) for r in rows]
+            await self._runtime.do(commands.CALL, commands.Call(uploads.rewrap, (fresh,)))
         return {"rewrapped": done, "key": self._runtime.ring.current}
 
 

@@ -71,6 +71,11 @@ class Parcel:
     """Whom it concerns, sealed under its data key; its description as read back has none."""
 
 
+def place_of_subjects(parcel_id: str) -> bytes:
+    """What binds a parcel's sealed subjects to it."""
+    return b"subjects/" + parcel_id.encode()
+
+
 @dataclass(frozen=True, slots=True)
 class Key:
     """An idempotency key. ``scope`` is gateway and authenticated sender, so that nobody can occupy another's keys."""

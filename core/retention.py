@@ -5,29 +5,36 @@ Rules:
 1. When an integration's retention has passed and every delivery of a parcel is settled, its octets, description, evidence octets
    and personal trace parts go; ids, codes, levels and digests stay, and the chain stays verifiable [R106].
 2. An object that no row refers to is removed only when it is older than the longest permitted transfer: until then it may
-   belong to a parcel being put together. What a delivery was frozen with is needed until the far side has spoken: one that failed
-   may be sent again.
-3. A backup in progress pauses all deletion: what may be deleted is named here, and `core.runtime.Runtime.delete` deletes it.
+   belong to a parcel being put together. What an upload holds is its until it expires. What a delivery was frozen with is needed
+   until the far side has spoken: one that failed may be sent again.
+3. What is deleted is stated: each run that deleted anything adds a line under the name `STATEMENT` to the trace, chained and
+   signed like every other. It says how many of which integration, and up to when. Names by which a parcel could be looked
+   up and what was expected for it go with it.
+4. A backup in progress pauses all deletion: what may be deleted is named here, and `core.runtime.Runtime.delete` deletes it.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, or_, select, update
 
 from core.clock import DAY, Micros
 from core.delivery import OPEN_STATES, REPEATABLE_STATES, State
+from core.ledger import expectations, uploads
 from core.ledger.parcels import referenced
-from core.ledger.tables import delivery, frozen, inline_payload, parcel, payload, receipt, trace
+from core.ledger.tables import delivery, frozen, inline_payload, lookup, parcel, payload, receipt, trace
 from core.limits import TRANSFER
 from core.store import FileStore
 
 _BATCH = 200
 ERASED = '{"type":"erased","sender":"erased"}'
 """What is left of a description whose time is over."""
+STATEMENT = "retention"
+"""Where the trace keeps what was deleted: in the place of a parcel's id."""
 _UNSETTLED = [s.value for s in (*OPEN_STATES, State.HELD)]
 
 
@@ -37,20 +44,23 @@ class Expired:
 
     parcels: int
     objects: tuple[str, ...] = ()
+    integrations: Mapping[str, int] = field(default_factory=dict)
+    """How many of which integration."""
 
 
 def expire(connection: Connection, days: Mapping[str, int], default_days: int, now: Micros) -> Expired:
     """Empty a batch of what has been kept long enough; call it until it finds no more parcels."""
     open_parcels = select(delivery.c.parcel_id).where(delivery.c.state.in_(_UNSETTLED))
-    query = select(parcel.c.id).where(
+    query = select(parcel.c.id, parcel.c.integration).where(
         parcel.c.wrapped_key != b"",
         parcel.c.accepted_at < now - min([default_days, *days.values()]) * DAY,
         _over(days, default_days, now),
         parcel.c.id.not_in(open_parcels),
     )
-    gone = list(connection.execute(query.order_by(parcel.c.accepted_at).limit(_BATCH)).scalars())
-    if not gone:
+    under = {row.id: row.integration for row in connection.execute(query.order_by(parcel.c.accepted_at).limit(_BATCH))}
+    if not under:
         return Expired(0)
+    gone = list(under)
     objects = _objects(connection, gone)
     ids = select(delivery.c.id).where(delivery.c.parcel_id.in_(gone))
     connection.execute(delete(inline_payload).where(inline_payload.c.parcel_id.in_(gone)))
@@ -60,9 +70,11 @@ def expire(connection: Connection, days: Mapping[str, int], default_days: int, n
     connection.execute(delete(frozen).where(frozen.c.delivery_id.in_(ids)))
     connection.execute(update(receipt).where(receipt.c.delivery_id.in_(ids)).values(raw=b""))
     connection.execute(update(trace).where(trace.c.parcel_id.in_(gone)).values(personal=None, salt=None))
+    connection.execute(delete(lookup).where(lookup.c.parcel_id.in_(gone)))
+    expectations.forget(connection, gone)
     emptied = {"description": ERASED, "sealed_subjects": None, "wrapped_key": b""}
     connection.execute(update(parcel).where(parcel.c.id.in_(gone)).values(**emptied))
-    return Expired(len(gone), tuple(objects))
+    return Expired(len(gone), tuple(objects), Counter(under.values()))
 
 
 def _over(days: Mapping[str, int], default_days: int, now: Micros) -> ColumnElement[bool]:
@@ -95,7 +107,7 @@ def kept_for_deliveries(connection: Connection) -> set[str]:
 
 def unreferenced(connection: Connection, store: FileStore, now: Micros) -> list[str]:
     """Objects that nobody refers to and that are too old to be on their way."""
-    kept = kept_for_deliveries(connection)
+    kept = kept_for_deliveries(connection) | uploads.objects(connection)
     old = [name for name, changed in store.ids() if changed < now - TRANSFER and name not in kept]
     found: list[str] = []
     for start in range(0, len(old), _BATCH):

@@ -11,7 +11,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -83,8 +83,11 @@ class Routes:
     def __init__(self, routes: Sequence[Route]) -> None:
         self._index = Index([Rule(route, (route.order, route.id)) for route in routes])
 
-    def choose(self, description: Description, integration: str) -> Decision:
-        """The first route that matches, or the residual mailbox with the cause."""
+    def choose(self, description: Description, integration: str, without: Collection[str] = ()) -> Decision:
+        """The first route that matches, or the residual mailbox with the cause.
+
+        Systems ``without`` are not among the targets, and a route that names no other is passed over.
+        """
         seen = Facts(description, integration)
         examined = 0
         for rule in self._index.candidates(seen):
@@ -94,8 +97,9 @@ class Routes:
             holds, problem = rule.holds(seen)
             if problem:
                 return Decision("", _RESIDUAL, f"route {rule.document.id}: {problem}", examined)
-            if holds:
-                return Decision(rule.document.id, rule.document.to, "", examined)
+            targets = tuple(target for target in rule.document.to if target.system not in without)
+            if holds and targets:
+                return Decision(rule.document.id, targets, "", examined)
         return Decision("", _RESIDUAL, "no route matches", examined)
 
     def explain(self, description: Description, integration: str) -> tuple[Verdict, ...]:

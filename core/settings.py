@@ -14,13 +14,21 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from core.documents import read_value
 from core.errors import ConfigError
-from core.limits import DOCUMENT_SIZE, FREE_SPACE_RESERVE, IN_FLIGHT, WAITING_IN_ALL
+from core.limits import (
+    ACCESS_KEPT,
+    DOCUMENT_SIZE,
+    FREE_SPACE_RESERVE,
+    IN_FLIGHT,
+    MAIL_QUIET,
+    STATISTIC_KEPT,
+    WAITING_IN_ALL,
+)
 from core.system import Name
 
 FILE = "node.yaml"
@@ -45,6 +53,50 @@ class Log(_Section):
     style: Literal["json", "console", "auto"] = "auto"
 
 
+_ADDRESS = r"^[^@\s<>,;:\x00-\x1f]+@[^@\s<>,;:\x00-\x1f]+$"
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+Address = Annotated[str, StringConstraints(pattern=_ADDRESS, max_length=254)]
+
+
+class Mail(_Section):
+    """Where alarms are mailed to."""
+
+    host: Annotated[str, StringConstraints(min_length=1, max_length=255)]
+    """The mail server."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 587
+    tls: Literal["starttls", "tls", "none"] = "starttls"
+    """``none`` only for a server on this machine."""
+    trust: Path | None = None
+    """A file with the authorities that the server's certificate is under; left out = those of the machine."""
+    user: str = ""
+    """Who we sign in as; left out = we do not. ``${NAME}`` is taken from the environment."""
+    password: Annotated[str, StringConstraints(pattern=r"^(\$\{[A-Za-z_][A-Za-z0-9_]*\})?$")] = ""
+    """``${NAME}``: taken from the environment, never written here."""
+    sender: Address = Field(alias="from")
+    """Who the mail is from."""
+    to: Annotated[tuple[Address, ...], Field(min_length=1, max_length=20)]
+    """A shared mailbox, or several."""
+    quiet: Annotated[float, Field(ge=0, le=86_400)] = MAIL_QUIET / 1_000_000
+    """Seconds between two mails about the same kind of alarm; what comes meanwhile is listed in the next."""
+
+    @model_validator(mode="after")
+    def _is_safe(self) -> Mail:
+        if self.tls == "none" and self.host not in _LOOPBACK:
+            raise ValueError("tls: none is for a server on this machine alone; choose starttls or tls")
+        if bool(self.user) != bool(self.password):
+            raise ValueError("user and password come together")
+        return self
+
+
+class Keep(_Section):
+    """How long what belongs to no integration is kept."""
+
+    access_days: Annotated[int, Field(ge=1, le=36_500)] = ACCESS_KEPT // 86_400_000_000
+    """Days for who looked at what."""
+    statistics_days: Annotated[int, Field(ge=1, le=36_500)] = STATISTIC_KEPT // 86_400_000_000
+    """Days for the figures of use."""
+
+
 class NodeSettings(_Section):
     """The whole of ``node.yaml``."""
 
@@ -64,6 +116,9 @@ class NodeSettings(_Section):
     """Per gateway its node-local settings, such as where it listens. A gateway named here is active."""
     operations: Operations = Operations()
     log: Log = Log()
+    mail: Mail | None = None
+    """Where alarms are mailed to; left out = nowhere."""
+    keep: Keep = Keep()
     free_space_reserve: Annotated[int, Field(ge=0)] = FREE_SPACE_RESERVE
     """Octets below which new parcels are refused."""
     in_flight: Annotated[int, Field(ge=1, le=1024)] = IN_FLIGHT
@@ -103,7 +158,7 @@ class NodeSettings(_Section):
         """The ledger's URL with the environment's values filled in. Raises `ConfigError` naming one that is not there."""
         if not self.database:
             return f"sqlite:///{self.data_path / 'ledger.db'}"
-        url = _NAMED.sub(self._of_environment, self.database)
+        url = self.from_environment("database", self.database)
         if url.startswith("sqlite:///"):
             return f"sqlite:///{self.path(Path(url.removeprefix('sqlite:///')))}"
         try:
@@ -112,12 +167,19 @@ class NodeSettings(_Section):
             raise ConfigError(str(self.home / FILE), "database", "is no database URL") from None
         return url
 
-    def _of_environment(self, named: re.Match[str]) -> str:
-        value = os.environ.get(named[1])
-        if value is None:
-            cause = f"the environment has no {named[1]}"
-            raise ConfigError(str(self.home / FILE), "database", cause, "set it, or write the URL without it")
-        return value
+    def from_environment(self, field: str, value: str) -> str:
+        """A setting with every ``${NAME}`` in it filled in. Raises `ConfigError` naming the field and what is not there."""
+
+        def known(named: re.Match[str]) -> str:
+            found = os.environ.get(named[1])
+            if found is None:
+                remedy = (
+                    "set it, or write the URL without it" if field == "database" else "set it before the node starts"
+                )
+                raise ConfigError(str(self.home / FILE), field, f"the environment has no {named[1]}", remedy)
+            return found
+
+        return _NAMED.sub(known, value)
 
     @property
     def socket_path(self) -> Path:

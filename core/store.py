@@ -60,8 +60,8 @@ class Store(Protocol):
         """A new object under a random id, sealed with a parcel's data key."""
         ...
 
-    def open(self, object_id: str, key: bytes) -> Iterator[bytes]:
-        """Its plaintext in chunks. Raises `PayloadError` when it is not what was written."""
+    def open(self, object_id: str, key: bytes, first: int = 0) -> Iterator[bytes]:
+        """Its plaintext in chunks, from the ``first``-th on. Raises `PayloadError` when it is not what was written."""
         ...
 
     def delete(self, object_id: str) -> None:
@@ -94,8 +94,8 @@ class FileStore:
         """Where an object is while it is written."""
         return self._incoming / object_id
 
-    def open(self, object_id: str, key: bytes) -> Iterator[bytes]:
-        """Plaintext chunks. Raises `PayloadError`."""
+    def open(self, object_id: str, key: bytes, first: int = 0) -> Iterator[bytes]:
+        """Plaintext chunks, from the ``first``-th on. Raises `PayloadError`."""
         own = AESGCM(derive(key, object_id.encode()))
         size = limits.STORE_CHUNK + _TAG
         try:
@@ -103,7 +103,8 @@ class FileStore:
         except FileNotFoundError:
             raise PayloadError(f"object {object_id} is not in the store") from None
         with file:
-            number, sealed = 0, file.read(size)
+            file.seek(first * size)
+            number, sealed = first, file.read(size)
             while True:
                 following = file.read(size)
                 try:
@@ -291,6 +292,24 @@ def place_of_subjects(parcel_id: str) -> bytes:
 def inline_place(parcel_id: str, ordinal: int) -> bytes:
     """What binds inline octets to their place, so that rows cannot be swapped."""
     return f"{parcel_id}/{ordinal}".encode()
+
+
+def read_part(store: Store, key: bytes, place: bytes, payload: Payload, begin: int, end: int) -> Iterator[bytes]:
+    """A payload's plaintext from octet ``begin`` to before ``end``, opening only the chunks it is in. Raises `PayloadError`."""
+    if payload.object_id is not None:
+        first = begin // limits.STORE_CHUNK
+        at, chunks = first * limits.STORE_CHUNK, store.open(payload.object_id, key, first)
+    elif payload.inline is not None:
+        at, chunks = 0, iter((unseal(key, payload.inline, place),))
+    else:
+        raise PayloadError("the payload is no longer stored")
+    for chunk in chunks:
+        if part := chunk[max(0, begin - at) : end - at]:
+            yield part
+        at += len(chunk)
+        if at >= end:
+            return
+    raise PayloadError(f"payload {place.decode()} is shorter than it was")
 
 
 def read_payload(store: Store, key: bytes, place: bytes, payload: Payload, inline: bytes | None) -> Iterator[bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
@@ -11,6 +11,9 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
 RESIDUAL: Name = "residual"
 """The system whose mailbox takes what no route sends anywhere; it always exists."""
+
+SENSITIVITIES: Final = ("public", "internal", "confidential", "sensitive")
+"""From the least to the most sensitive."""
 
 
 class Document(BaseModel):
@@ -46,3 +49,7 @@ class Function(Document):
     """The authority whose function it is."""
     sensitivity: Literal["public", "internal", "confidential", "sensitive"] = "confidential"
     """The most sensitive that may be sent to it."""
+
+    def takes(self, sensitivity: str) -> bool:
+        """Whether what is that sensitive may be sent to it."""
+        return SENSITIVITIES.index(sensitivity) <= SENSITIVITIES.index(self.sensitivity)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from core import explain as words
 from core import limits
@@ -19,8 +19,7 @@ from core.delivery import OPEN_STATES, State
 from core.documents import read_value
 from core.errors import NotFound, UsageError
 from core.kernel import refusal_id
-from core.ledger import deliveries, parcels, trace, unreachable
-from core.ledger.tables import idempotency
+from core.ledger import deliveries, expectations, parcels, search, trace, unreachable
 from core.ledger.trace import Line
 from core.lint import CODES as ODDITIES
 from core.runtime import Catalogue
@@ -39,22 +38,10 @@ class Journey:
     receipts: list[Any]
 
 
-def _parcels_named(connection: Connection, reference: str) -> list[str]:
-    """The parcels a reference may mean: by id, by delivery, by an outside name, by the sender's key."""
-    if deliveries.of_parcel(connection, reference):
-        return [reference]
-    own = deliveries.by_outside_id(connection, reference) or reference
-    found = deliveries.get(connection, own)
-    if found is not None:
-        return [found.parcel_id]
-    query = select(idempotency.c.parcel_id).where(idempotency.c.value == reference)
-    return list(connection.execute(query).scalars())
-
-
 def find(connection: Connection, reference: str) -> Journey:
     """Everything under a reference. Raises `NotFound`."""
     refused = trace.of_parcel(connection, refusal_id(reference))
-    named = _parcels_named(connection, reference)
+    named = list(search.named(connection, reference))
     if not named and not refused:
         raise NotFound(f"nothing here is called {reference!r}: no parcel, delivery, message or refusal")
     parcel = named[0] if named else ""
@@ -177,8 +164,17 @@ def explanation(connection: Connection, found: Journey, catalogue: Catalogue) ->
         )
         sentences += [f"to {one.receiver}: {first}", *more, *_kept_waiting(connection, one)]
     if found.parcel:
+        sentences += _expected(connection, found.parcel)
         sentences += _routing(connection, found, catalogue)
     return sentences
+
+
+def _expected(connection: Connection, parcel_id: str) -> list[str]:
+    """The receipts that are or were expected, and how that stands."""
+    return [
+        f"{row.level} receipt expected of {row.kind} {row.name or 'whoever it is'} by {local(row.due_at)}: {row.state}"
+        for row in expectations.of_parcel(connection, parcel_id)
+    ]
 
 
 def _kept_waiting(connection: Connection, one: Any) -> list[str]:

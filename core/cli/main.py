@@ -24,6 +24,7 @@ from core.cli import (
     requests,
     sealing,
     talk,
+    tracking,
     values,
 )
 from core.cli.output import ERR
@@ -45,6 +46,7 @@ _MODULES = (
     replaying,
     parcels,
     journey,
+    tracking,
     keeping,
     certificates,
     sealing,

@@ -47,7 +47,7 @@ def who() -> str:
 
 def do(op: str, args: Mapping[str, Any], what: str) -> Any:
     """Ask for an operation, with progress. Raises `StafetError` with the node's words."""
-    mine = settings()
+    mine, args = settings(), {"who": who(), **args}
     with progress(what) as show:
         try:
             return ask(mine.socket_path, op, args, show)

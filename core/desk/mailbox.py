@@ -11,7 +11,6 @@ Rules:
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,13 +70,6 @@ class Mailbox:
         self._runtime, self._mail = runtime, mail
         self._noted: dict[str, Micros] = {}
 
-    def _note(self, box: Box, now: Micros) -> None:
-        """That its system came, at most once an interval; in the commit of whatever this turn writes, and not waited for."""
-        if box[1] and now - self._noted.get(box[1], -limits.CAME_NOTE) >= limits.CAME_NOTE:
-            self._noted[box[1]] = now
-            call = commands.Call(subscribers.came, (box[1], now))
-            self._runtime.writer.post(asyncio.get_running_loop(), commands.CALL, call)
-
     def _subscription(self, box: Box) -> Subscription | None:
         found = self._runtime.configuration.all("subscription").get(box[1])
         return found if isinstance(found, Subscription) and found.system == box[0] else None
@@ -90,7 +82,7 @@ class Mailbox:
         deadline = clock.now() + wait
         while True:
             now, subscription = clock.now(), self._subscription(box)
-            self._note(box, now)
+            self._came(box, now)
             if subscription is None or not subscription.paused:
                 claim = self._claim(box, subscription, limit, now, lease, integrations)
                 lent: Loans = await self._runtime.do(commands.PULL, claim)
@@ -100,6 +92,12 @@ class Mailbox:
             elif now >= deadline:
                 return []
             await self._mail.wait(box, deadline - now)
+
+    def _came(self, box: Box, now: Micros) -> None:
+        """Note now and then that a subscription's system comes; nobody waits for it."""
+        if box[1] and now - self._noted.get(box[1], 0) >= limits.CAME:
+            self._noted[box[1]] = now
+            self._runtime.writer.submit(commands.CALL, commands.Call(subscribers.came, (box[1], now)))
 
     @staticmethod
     def _claim(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from core.clock import Micros
-from core.ledger.tables import alarm
+from core.ledger.tables import alarm, meta
+
+_MAILS: Final = "mails"
+_BATCH: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,29 @@ def open_alarms(connection: Connection, limit: int = 100) -> list[Alarm]:
     """Those nobody has cleared, newest first."""
     query = select(alarm).where(alarm.c.cleared_at.is_(None)).order_by(alarm.c.at.desc()).limit(limit)
     return [Alarm(r.id, r.at, r.code, r.text, r.parcel_id) for r in connection.execute(query)]
+
+
+def unmailed(connection: Connection, limit: int) -> list[Alarm]:
+    """Those nobody has cleared and no mail has told of, oldest first."""
+    query = select(alarm).where(alarm.c.cleared_at.is_(None), alarm.c.mailed_at.is_(None))
+    rows = connection.execute(query.order_by(alarm.c.at, alarm.c.id).limit(limit))
+    return [Alarm(r.id, r.at, r.code, r.text, r.parcel_id) for r in rows]
+
+
+def last_mails(connection: Connection) -> dict[str, Micros]:
+    """When a mail about each code was sent last."""
+    kept = connection.execute(select(meta.c.value).where(meta.c.name == _MAILS)).scalar()
+    return json.loads(kept) if kept is not None else {}
+
+
+def mailed(connection: Connection, code: str, ids: Sequence[str], at: Micros) -> None:
+    """A mail about this code has told of these."""
+    for start in range(0, len(ids), _BATCH):
+        told = alarm.c.id.in_(ids[start : start + _BATCH])
+        connection.execute(update(alarm).where(told).values(mailed_at=at))
+    times = json.dumps({**last_mails(connection), code: at}, sort_keys=True)
+    if connection.execute(update(meta).where(meta.c.name == _MAILS).values(value=times)).rowcount == 0:
+        connection.execute(insert(meta).values(name=_MAILS, value=times))
 
 
 def count_open(connection: Connection) -> int:

@@ -234,6 +234,8 @@ def settle_many(connection: Connection, batch: Sequence[Settle]) -> list[Settled
         after = advance(now.state, item.event)
         moved = _moved(now, item, after)
         results.append(Settled(moved, now.state, after))
+        if after is now.state and after in _FINAL:
+            continue
         current[item.delivery_id] = moved
         changes[item.delivery_id] = _change(moved, item)
     if changes:
@@ -241,6 +243,10 @@ def settle_many(connection: Connection, batch: Sequence[Settle]) -> list[Settled
     kept = [_receipt_row(s.receipt) for s in batch if s.receipt is not None and s.delivery_id in current]
     _RECEIPT.run(connection, kept)
     return results
+
+
+_FINAL: Final = (State.ACCEPTED, State.REJECTED)
+"""Where the first verdict stands: its code and reason do, too."""
 
 
 def _moved(now: Delivery, item: Settle, after: State) -> Delivery:

@@ -22,6 +22,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.pool import NullPool
 
 from core import limits
@@ -58,6 +59,13 @@ def open_engine(url: str, *, read_only: bool = False) -> Engine:
     raise UnsafeDatabase("database: the URL must begin with sqlite:/// or postgresql+psycopg://")
 
 
+class _Compiler(SQLiteCompiler):
+    """Passes on which index a statement names: SQLite keeps no numbers to choose by."""
+
+    def get_from_hint_text(self, table: Any, text: str | None) -> str | None:
+        return text
+
+
 def _open_sqlite(path: Path, *, read_only: bool) -> Engine:
     mounts = Path("/proc/mounts")
     kind = file_system(path.resolve().parent, mounts.read_text() if mounts.exists() else "")
@@ -79,6 +87,8 @@ def _open_sqlite(path: Path, *, read_only: bool) -> Engine:
         poolclass=NullPool if read_only else None,
         hide_parameters=True,
     )
+
+    engine.dialect.statement_compiler = _Compiler
 
     @event.listens_for(engine, "connect")
     def _settings(connection: Any, _record: Any) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, update
 
 from core.clock import Micros
 from core.delivery import Delivery, State
+from core.expectation import Expectation
 from core.ledger.claiming import IN_TURN
 from core.ledger.deliveries import COLUMNS, of_values
 from core.ledger.driver import Query
@@ -125,6 +126,8 @@ class Taken:
     parcel_id: str
     attempts: int
     line: str
+    answered: tuple[Expectation, ...] = ()
+    """The expectations it changed."""
 
 
 _ACKNOWLEDGE: Final = Query(

@@ -13,11 +13,13 @@ from core.clock import Micros
 from core.delivery import Delivery
 from core.description import Description
 from core.errors import NotFound
+from core.expectation import Expectation
 from core.gateway import Answered
+from core.ledger import expectations
 from core.ledger.alarms import Alarm
 from core.ledger.deliveries import add_deliveries
 from core.ledger.driver import Insert
-from core.ledger.tables import further_answer, idempotency, inline_payload, parcel, payload
+from core.ledger.tables import further_answer, idempotency, inline_payload, lookup, parcel, payload
 from core.ledger.trace import Entry
 from core.limits import TRANSFER
 from core.parcel import Acceptance, Item, Judgement, Key, Parcel, Past, Payload
@@ -41,6 +43,8 @@ class Accept:
     """What else the trace says of it, when it is new."""
     trouble: Alarm | None = None
     """Raised beside the other alarm: what went wrong though it could be accepted."""
+    expectations: tuple[Expectation, ...] = ()
+    """Receipts that are expected for it."""
 
 
 _PARCEL: Final = Insert(
@@ -67,6 +71,9 @@ _INLINE: Final = Insert(inline_payload, ("parcel_id", "ordinal", "octets"))
 _KEY: Final = Insert(
     idempotency, ("scope", "value", "fingerprint", "parcel_id", "answer", "created_at"), unless_there=True
 )
+_LOOKUP: Final = Insert(lookup, ("value", "parcel_id"), unless_there=True)
+NAME_SIZE: Final = 512
+"""Characters of an outside name that are kept for looking it up: what its column holds."""
 _FURTHER: Final = insert(further_answer)
 
 
@@ -110,6 +117,14 @@ def _store(connection: Connection, new: Sequence[Accept]) -> None:
     _PAYLOAD.run(connection, [_payload_row(*one) for one in numbered])
     _INLINE.run(connection, [(name, i, p.inline) for name, i, p in numbered if p.inline is not None])
     add_deliveries(connection, [(d, a.owner) for a in new for d in a.deliveries])
+    _LOOKUP.run(connection, [(name, a.item.parcel.id) for a in new for name in names_of(a.item.parcel.description)])
+    expectations.add(connection, [one for a in new for one in a.expectations])
+
+
+def names_of(description: Description) -> list[str]:
+    """What a parcel can be looked up by beside its own ids: never its subjects."""
+    named = [description.correlation_id, description.process_id, *(one.id for one in description.references)]
+    return list(dict.fromkeys(name[:NAME_SIZE] for name in named if name))
 
 
 def _parcel_row(accept: Accept) -> tuple[Any, ...]:

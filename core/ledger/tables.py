@@ -39,7 +39,7 @@ parcel = Table(
     Column("config_version", Integer, nullable=False),
     Column("gateway", String(64), nullable=False),
     Index(None, "accepted_at"),
-    Index("ix_parcel_from", "sender", "id"),
+    Index("ix_parcel_from", "sender", "id", "integration"),
     Index("ix_parcel_under", "integration", "id"),
 )
 
@@ -111,17 +111,19 @@ delivery = Table(
     Column("fetched_at", BigInteger),
 )
 _PUSHED, _LENT = delivery.c.gateway != "", and_(delivery.c.gateway == "", delivery.c.state == "ready")
-_TROUBLE = delivery.c.state.in_(("held", "failed", "rejected", "quarantined"))
+_SEEN = delivery.c.state.in_(("held", "failed", "rejected", "quarantined", "accepted"))
 _DEAD = and_(delivery.c.destination != "", delivery.c.gateway == "", delivery.c.state.in_(("failed", "quarantined")))
 for _name, _columns, _where in (
     ("ix_delivery_due", (delivery.c.state, delivery.c.lane, delivery.c.due_at), _PUSHED),
     ("ix_delivery_mail", (delivery.c.receiver, delivery.c.destination, delivery.c.lane, delivery.c.due_at), _LENT),
-    ("ix_delivery_trouble", (delivery.c.state, delivery.c.id), _TROUBLE),
+    ("ix_delivery_trouble", (delivery.c.state, delivery.c.parcel_id, delivery.c.receiver), _SEEN),
     ("ix_delivery_dead", (delivery.c.receiver, delivery.c.destination, delivery.c.id), _DEAD),
+    ("ix_delivery_by", (delivery.c.rule, delivery.c.parcel_id), delivery.c.rule != ""),
 ):
     Index(_name, *_columns, sqlite_where=_where, postgresql_where=_where)
-# Ids sort by time: what a receiver or a sender had of late is one range, and settling never touches it.
-Index("ix_delivery_to", delivery.c.receiver, delivery.c.id)
+# Ids sort by time: what a receiver or a sender had of late, or what went by a rule, is one range of parcels, and settling never
+# touches it.
+Index("ix_delivery_to", delivery.c.receiver, delivery.c.parcel_id)
 Index(
     "ix_delivery_line",
     delivery.c.line,
@@ -324,8 +326,10 @@ access = Table(
     Column("who", String(255), nullable=False),
     Column("authority", String(255), nullable=False),
     Column("action", String(64), nullable=False),
-    Column("object", String(255), nullable=False, index=True),
+    Column("object", String(255), nullable=False),
     Column("outcome", String(64), nullable=False),
+    Index("ix_access_by", "who", "id"),
+    Index("ix_access_of", "object", "id"),
 )
 
 lookup = Table(

@@ -26,17 +26,22 @@ from gateways.rest.catalogue import Catalogue
 from gateways.rest.certificates import Certificates
 from gateways.rest.endpoint import Answer, Ask, Endpoint, Handler, Reply
 from gateways.rest.gate import Gate
+from gateways.rest.handovers import Handovers
 from gateways.rest.inventory import inventory
 from gateways.rest.issuers import KeySets
 from gateways.rest.managing import Managing
 from gateways.rest.notifications import Notifications
 from gateways.rest.openapi import document
+from gateways.rest.payloads import Payloads
+from gateways.rest.receipts import Receipts
+from gateways.rest.redistribution import Redistributions
 from gateways.rest.requests import RequestEndpoints
 from gateways.rest.server import Server
 from gateways.rest.settings import Client, Issuer
 from gateways.rest.settings import Settings as Listen
 from gateways.rest.subscriptions import Subscriptions
 from gateways.rest.tls import Door
+from gateways.rest.uploads import Uploads
 from gateways.rest.values import ValueLists
 
 _log = log.get("rest")
@@ -147,6 +152,11 @@ def served(gate: Gate) -> Sequence[Endpoint]:
         *Certificates(gate).endpoints(),
         *Administering(gate).endpoints(),
         *ValueLists(gate).endpoints(),
+        *Handovers(gate).endpoints(),
+        *Payloads(gate).endpoints(),
+        *Receipts(gate).endpoints(),
+        *Redistributions(gate).endpoints(),
+        *Uploads(gate).endpoints(),
     ]
 
 

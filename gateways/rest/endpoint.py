@@ -74,6 +74,8 @@ class Body:
     required: bool = True
     schema: Mapping[str, Any] | None = None
     """How the OpenAPI document describes it, where no model does."""
+    speaks_of: tuple[type[BaseModel], ...] = ()
+    """Models that ``schema`` refers to."""
 
 
 @dataclass(frozen=True, slots=True)

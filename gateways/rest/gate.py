@@ -37,8 +37,12 @@ class Gate:
         (only,) = caller.systems
         return only
 
-    def integration(self, named: str, kind: str, capability: Capability, pointer: str) -> Integration:
+    def integration(
+        self, named: str, kind: str, capability: Capability, pointer: str, *others: Capability
+    ) -> Integration:
         """The integration something is sent under: as named, or the only one of the capability that moves the type.
+
+        ``others`` are capabilities that will do as well.
 
         Raises `ProblemError` naming ``pointer``; what the caller has no agreement for is refused by the kernel.
         """
@@ -47,7 +51,7 @@ class Gate:
             found = [one for one in (catalogue.get(named),) if one is not None]
         else:
             found = [one for one in catalogue.values() if kind in one.types]
-        fitting: Sequence[Integration] = [one for one in found if one.capability == capability]
+        fitting: Sequence[Integration] = [one for one in found if one.capability in (capability, *others)]
         if len(fitting) == 1:
             return fitting[0]
         cause = (

@@ -57,6 +57,8 @@ def document(endpoints: Iterable[Endpoint], *, url: str, version: str) -> dict[s
 def _models(one: Endpoint) -> Iterable[type[BaseModel]]:
     if one.body is not None and one.body.model is not None:
         yield one.body.model
+    if one.body is not None:
+        yield from one.body.speaks_of
     for answer in one.answers.values():
         if answer.model is not None:
             yield answer.model

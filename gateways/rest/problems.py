@@ -19,6 +19,7 @@ from typing import Any, Final
 from core import limits
 from core.clock import SECOND, Micros
 from core.errors import (
+    BadChecksum,
     ConfigError,
     DescriptionError,
     NotFound,
@@ -29,6 +30,7 @@ from core.errors import (
     StaleLease,
     Unfit,
     UsageError,
+    WrongOffset,
     WrongState,
 )
 
@@ -108,6 +110,12 @@ STALE_LEASE: Final = ProblemType(
 STATE: Final = ProblemType(
     "wrong-state", 409, "It is in a state in which this cannot be done", "look at its state first; it may have moved on"
 )
+OFFSET: Final = ProblemType(
+    "wrong-offset",
+    409,
+    "The upload does not go on from there",
+    "ask with HEAD where it stands, and go on from that Upload-Offset",
+)
 GONE: Final = ProblemType(
     "gone", 410, "It was deleted when its time was over", "ask its sender; the time is the integration's retention_days"
 )
@@ -118,11 +126,17 @@ PRECONDITION: Final = ProblemType(
     "Somebody else changed it meanwhile",
     "read it again, and repeat the change with its new ETag",
 )
+TUS: Final = ProblemType(
+    "unsupported-tus-version", 412, "The upload protocol is spoken in another version", "send Tus-Resumable: 1.0.0"
+)
 TOO_LARGE: Final = ProblemType(
     "too-large", 413, "It is larger than may come", "send less, or ask for an integration with a higher limit"
 )
 MEDIA: Final = ProblemType(
     "unsupported-media-type", 415, "The body has a form that is not taken", "send a media type that the detail names"
+)
+RANGE: Final = ProblemType(
+    "range-not-satisfiable", 416, "The payload has no such octets", "ask for a range within its size, or for all of it"
 )
 INVALID: Final = ProblemType(
     "invalid", 422, "The content is not what its integration agreed", "correct the places in errors, and send it again"
@@ -142,6 +156,9 @@ QUOTA: Final = ProblemType(
 )
 HEADERS: Final = ProblemType(
     "headers-too-large", 431, "A header is longer than may come", "send shorter headers; a token has a limit of its own"
+)
+CHECKSUM: Final = ProblemType(
+    "checksum-mismatch", 460, "What came is not what was promised", "send the piece again, from the same Upload-Offset"
 )
 INTERNAL: Final = ProblemType(
     "internal",
@@ -274,6 +291,10 @@ def problem_of(error: BaseException) -> Problem:
             return Problem(INVALID_DOCUMENT, "documents would not fit together")
         case WrongState():
             return Problem(STATE, str(error))
+        case WrongOffset():
+            return Problem(OFFSET, str(error), headers={"Upload-Offset": str(error.received)})
+        case BadChecksum():
+            return Problem(CHECKSUM, str(error))
         case NotFound():
             return Problem(NOT_FOUND)
         case UsageError():

@@ -5,108 +5,34 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, Literal
-
-from pydantic import Field
+from typing import Any, Final
 
 from core import limits
 from core.clock import SECOND
-from core.desk.mailbox import Loan, Said
+from core.desk.mailbox import Loan
 from core.mailroom import Box
 from core.parcel import Parcel
 from core.recent import Recent
 from gateways.rest import events
-from gateways.rest.endpoint import Answer, Ask, Body, Endpoint, Reply, Shape
+from gateways.rest.endpoint import Answer, Ask, Body, Endpoint, Reply
 from gateways.rest.gate import Gate
+from gateways.rest.loans import Deliveries, Pull, Verbs
 from gateways.rest.problems import forbidden
 
 _TAG: Final = "Subscription"
-Tokens = Annotated[list[Annotated[str, Field(max_length=64)]], Field(min_length=1, max_length=limits.CLAIM_BATCH)]
-Seconds = Annotated[float, Field(ge=0, le=43_200)]
-
-
-class Pull(Shape):
-    """What to lend."""
-
-    max: Annotated[int, Field(ge=1, le=limits.CLAIM_BATCH)] = 10
-    wait: Annotated[float, Field(ge=0, le=limits.LONG_POLL / SECOND)] = 0
-    """Seconds to wait for the first."""
-    lease: Annotated[float, Field(ge=1, le=43_200)] | None = None
-    """Seconds it is lent for; left out, as the subscription says."""
-
-
-class Delivered(Shape):
-    """One delivery, lent."""
-
-    lease: str
-    """Name it when you acknowledge."""
-    until: str
-    attempt: int
-    priority: str
-    event: dict[str, Any]
-    """A CloudEvent 1.0."""
-
-
-class Deliveries(Shape):
-    """What was lent; empty when nothing is due."""
-
-    deliveries: list[Delivered]
-
-
-class Leases(Shape):
-    """Which loans it is about."""
-
-    leases: Tokens
-
-
-class GivenBack(Leases):
-    """Not now."""
-
-    delay: Seconds = 0
-    """Seconds until it is lent again."""
-    reason: Annotated[str, Field(max_length=512)] = ""
-
-
-class Extended(Leases):
-    """More time."""
-
-    lease: Annotated[float, Field(ge=1, le=43_200)]
-    """Seconds from now."""
-
-
-class Rejected(Leases):
-    """Never."""
-
-    code: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
-    reason: Annotated[str, Field(max_length=512)] = ""
-
-
-class Result(Shape):
-    """What became of one thing said."""
-
-    lease: str
-    result: Literal["done", "stale", "unknown"]
-    """``stale``: the loan had ended, and what was said changes nothing. ``unknown``: no such loan here."""
-
-
-class Results(Shape):
-    """In the order of the leases."""
-
-    results: list[Result]
 
 
 class Subscriptions:
     """Endpoints of one's subscriptions."""
 
     def __init__(self, gate: Gate) -> None:
-        self._gate = gate
+        self._gate, self._verbs = gate, Verbs(gate, self._box)
         self._written: Recent[bytes] = Recent(limits.RECENT)
         """Events as they go out, by parcel."""
 
     def endpoints(self) -> Sequence[Endpoint]:
         """All of them."""
         path = "/v1/subscriptions/{subscription}"
-        said = {200: Answer("Each loan is answered for itself.", Results)}
         return (
             Endpoint(
                 "POST",
@@ -117,10 +43,7 @@ class Subscriptions:
                 {200: Answer("What was lent.", Deliveries)},
                 body=Body(model=Pull),
             ),
-            Endpoint("POST", f"{path}/ack", self.ack, "Acknowledge", _TAG, said, body=Body(model=Leases)),
-            Endpoint("POST", f"{path}/nack", self.nack, "Give back for now", _TAG, said, body=Body(model=GivenBack)),
-            Endpoint("POST", f"{path}/extend", self.extend, "Ask for more time", _TAG, said, body=Body(model=Extended)),
-            Endpoint("POST", f"{path}/reject", self.reject, "Refuse for good", _TAG, said, body=Body(model=Rejected)),
+            *self._verbs.endpoints(path, _TAG),
         )
 
     def _box(self, ask: Ask) -> Box:
@@ -163,32 +86,3 @@ class Subscriptions:
             else:
                 data = await asyncio.to_thread(lambda: b"".join(kernel.read_now(parcel, payload)))
         return events.write(parcel, kernel.subjects(parcel), data)
-
-    async def ack(self, ask: Ask) -> Reply:
-        """The system has them. Saying so twice is harmless."""
-        return _results(ask.body.leases, await self._gate.kernel.desks.mailbox.ack(self._box(ask), ask.body.leases))
-
-    async def nack(self, ask: Ask) -> Reply:
-        """Not now: each is lent again after `delay` seconds, until it has been lent as often as the subscription allows."""
-        said: GivenBack = ask.body
-        delay, mailbox = int(said.delay * SECOND), self._gate.kernel.desks.mailbox
-        return _results(said.leases, await mailbox.nack(self._box(ask), said.leases, delay=delay, reason=said.reason))
-
-    async def extend(self, ask: Ask) -> Reply:
-        """More time for work that takes long."""
-        said: Extended = ask.body
-        by, mailbox = int(said.lease * SECOND), self._gate.kernel.desks.mailbox
-        return _results(said.leases, await mailbox.extend(self._box(ask), said.leases, by))
-
-    async def reject(self, ask: Ask) -> Reply:
-        """The system will never take them; the sender sees the code and the reason."""
-        said: Rejected = ask.body
-        mailbox = self._gate.kernel.desks.mailbox
-        return _results(
-            said.leases, await mailbox.reject(self._box(ask), said.leases, code=said.code, reason=said.reason)
-        )
-
-
-def _results(tokens: Sequence[str], said: Sequence[Said]) -> Reply:
-    lines = [{"lease": token, "result": one.value} for token, one in zip(tokens, said, strict=True)]
-    return Reply(json.dumps({"results": lines}).encode())

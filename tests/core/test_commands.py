@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 
-from core import commands, limits
+from core import awaited, commands, limits
 from core.clock import HOUR
 from core.commands import Answer, Call, Freeze, Redirect, Settlement
 from core.delivery import Event, Frozen, State
@@ -26,7 +26,7 @@ from core.writer import Kind
 from tests.core.making import NOW, a_delivery, a_parcel, an_accept
 from tests.core.nodes import Site, received
 
-KINDS = [value for value in vars(commands).values() if isinstance(value, Kind)]
+KINDS = [value for module in (commands, awaited) for value in vars(module).values() if isinstance(value, Kind)]
 
 
 def ask(site: Site, kind: Kind, item: Any) -> Any:
@@ -63,7 +63,7 @@ def accepted(site: Site, **changes: Any) -> Any:
 
 def test_kinds_have_names_and_an_order_of_their_own():
     """Leases are renewed first; parcels are there before what is said of them; housekeeping comes last."""
-    assert len({kind.name for kind in KINDS}) == len({kind.order for kind in KINDS}) == len(KINDS) == 17
+    assert len({kind.name for kind in KINDS}) == len({kind.order for kind in KINDS}) == len(KINDS) == 19
     inside = [kind.name for kind in sorted(KINDS, key=lambda kind: kind.order)]
     assert inside[:3] == ["renew", "accept", "accept-together"]
     assert inside[-1] == "call"

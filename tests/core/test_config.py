@@ -470,3 +470,23 @@ def test_what_is_no_certificate_is_said_so(octets: bytes):
 def test_the_kernels_own_check_is_silent_where_everything_fits(root: Path):
     """Nothing is said of what is in order."""
     assert list(check_kernel(loaded(root))) == []
+
+
+@pytest.mark.requirement("R69", "R70")
+def test_expected_receipts_name_who_there_is(root: Path):
+    """A system, a function, a calendar; each wrong one with its line."""
+    text = (root / "all.yaml").read_text()
+    receipts = (
+        "receipts:\n"
+        "  - {system: nobody, within: 60}\n"
+        "  - {function: school-psychology, within: 60}\n"
+        "  - {business_days: 2, calendar: XX}\n"
+        "  - {system: egedal-journal, business_days: 2}\n"
+    )
+    (root / "all.yaml").write_text(text.replace("kind: integration\n", f"kind: integration\n{receipts}", 1))
+    found = problems(root)
+    assert [line.split(": ", 1)[1] for line in found] == [
+        "receipts.0.system: nothing is called 'nobody' (known: birkelund-post, egedal-journal)",
+        "receipts.1.function: nothing is called 'school-psychology' (known: there are none)",
+        "receipts.2.calendar: no public holidays are known for 'XX' (use a country code such as DK)",
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,14 +13,14 @@ from core.agreement import ServiceAgreement
 from core.config import Configuration
 from core.deciding import FanOut, check_allowed, decide, deliveries_for, fan_out, line_of, told, waits_at
 from core.delivery import State
-from core.description import Description
+from core.description import Address, Description
 from core.errors import NotAllowed, TooLarge
 from core.integration import Integration
 from core.pace import Pace
 from core.parcel import Parcel
 from core.route import Decision, Route, Target
 from core.subscription import Subscription
-from core.system import RESIDUAL
+from core.system import RESIDUAL, Function
 from tests.core.making import NOW, a_parcel, a_payload, unhurried
 
 
@@ -123,6 +124,20 @@ def test_whether_it_may_be_sent():
         check_allowed(configuration, replace(a_stay(), payloads=(a_payload(),) * 101), NOW)
 
 
+@pytest.mark.requirement("R70", "R107")
+def test_a_function_is_not_sent_what_is_too_sensitive_for_it():
+    """The refusal names both; one that nobody described takes what it is sent."""
+    plain = configured(journal="receive")
+    benefits = Function(id="benefits", authority="birkelund", sensitivity="internal")
+    configuration = Configuration({**plain.documents, "function": {"benefits": benefits}}, {}, 3)
+    for function, sensitivity in (("benefits", "internal"), ("reception", "sensitive")):
+        stay = a_stay(receiver=Address(function=function), sensitivity=sensitivity)
+        assert check_allowed(configuration, stay, NOW) == "care-gets"
+    words = "receiver.function: benefits may be sent what is internal at most; the parcel is sensitive"
+    with pytest.raises(NotAllowed, match=f"^{re.escape(words)}$"):
+        check_allowed(configuration, a_stay(receiver=Address(function="benefits"), sensitivity="sensitive"), NOW)
+
+
 def test_where_a_routed_parcel_goes():
     """Where its route says, if whoever is there may receive; else to the residual mailbox, held."""
     parcel = a_stay()
@@ -147,3 +162,10 @@ def test_a_delivery_born_under_a_lease_has_been_claimed_once():
     assert waits_at(made) == ("as4", "egedal")
     (pulled,) = told(parcel, [a_subscription("a")], 1, NOW)
     assert waits_at(pulled) == ("", "journal")
+
+
+def test_systems_that_are_out_of_the_question_get_nothing():
+    """Who had it is no target again; with nobody left it is residual."""
+    assert decide(configured(journal="receive"), a_stay(), NOW).targets == (Target(system="journal"),)
+    decision = decide(configured(journal="receive"), a_stay(), NOW, ["journal"])
+    assert (decision.route, decision.targets) == ("", (Target(system=RESIDUAL),))

@@ -18,6 +18,7 @@ from core.errors import (
     Refused,
     SealError,
     StafetError,
+    WrongOffset,
 )
 
 CLASSES = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, StafetError)]
@@ -87,6 +88,12 @@ def test_a_payload_that_is_not_what_was_agreed_is_named_place_by_place():
         str(error)
         == "payload: not what letters moves: /a/n: line 3: is no value of the type xs:int; media_type: is text/plain"
     )
+
+
+def test_an_upload_says_where_it_goes_on():
+    """As an attribute and in words."""
+    assert WrongOffset(7).received == 7
+    assert str(WrongOffset(7)) == "the upload goes on from octet 7"
 
 
 def test_a_quota_that_is_used_up_is_named_with_its_limit():

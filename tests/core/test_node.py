@@ -382,7 +382,7 @@ async def test_a_receipt_that_does_not_come_is_one_alarm(tmp_path: Path):
         await stored(node, at=node.runtime.clock.now() - 2 * DAY)
         await until(lambda: states(node) == {"awaiting": 1})
         for _ in range(3):
-            await node._retain()
+            await node.keeping.retain()
         found = node.runtime.read_now(open_alarms)
         words = "no receipt for a parcel of letters within the agreed time"
         assert [(a.code, a.text) for a in found] == [("no-receipt", words)]

@@ -18,10 +18,11 @@ from core.clock import FrozenClock
 from core.commands import Settlement
 from core.config import Configuration
 from core.delivery import Event, State
+from core.desk.uploads import Uploads
 from core.errors import NotAllowed, NotFound, Overloaded, PayloadError, TooLarge, UsageError
 from core.kernel import NodeKernel
 from core.keys import KeyRing, create_kek
-from core.ledger import parcels
+from core.ledger import looking, parcels
 from core.ledger.deliveries import Settle
 from core.operations import Operations
 from tests.core.nodes import ARCHIVE, DOCUMENTS, JOURNAL, LARGE, SENDER, Site, make_settings, received
@@ -83,12 +84,30 @@ async def settled(site: Site, delivery_id: str, event: Event) -> None:
 async def test_status_says_who_the_node_is_and_what_it_has_to_do(ask: Asked, letter: Path):
     """Name, version, process, deliveries by state, and what the writer did."""
     await ask.send(letter)
+    await ask.site.written()
     status = await ask("status")
     assert (status["node"], status["version"], status["pid"]) == ("birkelund-a", 1, os.getpid())
-    assert (status["deliveries"], status["commands"]) == ({"ready": 1}, 1)
+    assert (status["deliveries"], status["commands"]) == ({"ready": 1}, 3)  # the parcel, the usage log, the barrier
     assert status["not_ready"] == []
     ask.reasons.append("the node is starting")
     assert (await ask("status"))["not_ready"] == ["the node is starting"]
+
+
+@pytest.mark.requirement("R81", "R102", "R129", "R132")
+async def test_what_is_asked_for_is_in_the_usage_log(ask: Asked, site: Site, letter: Path, tmp_path: Path):
+    """Who, what, about which system, parcel or version, and what came of it; a look at the node's state is not."""
+    await ask.send(letter, who="clerk-1")
+    with pytest.raises(NotFound):
+        await ask("resend", reference="nothing", who="clerk-2", why="")
+    await ask("take", system=ARCHIVE, out=str(tmp_path / "out"), who="clerk-1")
+    await ask("status", who="clerk-3")
+    await site.written()
+    looks = site.runtime.read_now(looking.find, looking.Asked(), 10)
+    assert sorted((one.who, one.action, one.object, one.outcome) for one in looks) == [
+        ("clerk-1", "command send", SENDER, "ok"),
+        ("clerk-1", "command take", ARCHIVE, "ok"),
+        ("clerk-2", "command resend", "nothing", "NotFound"),
+    ]
 
 
 # --- send -------------------------------------------------------------------------------------------------------------
@@ -357,12 +376,15 @@ async def test_alarms_are_cleared(ask: Asked, site: Site):
 async def test_rewrapping_moves_every_data_key_under_the_newest(ask: Asked, site: Site, letter: Path, film: Path):
     """Payloads stay where they are and read as before, without the old key; a second time there is nothing to do."""
     sent = [(await ask.send(path))["parcel"] for path in (letter, film)]
+    uploads = Uploads(site.runtime)
+    begun = await uploads.begin(SENDER, name="a", media_type="x/y", size=1)
     create_kek(site.runtime.settings.keys_path, "kek-2")
     site.runtime.ring = KeyRing(site.runtime.settings.keys_path)
     assert await ask("rewrap") == {"rewrapped": 2, "key": "kek-2"}
     assert await ask("rewrap") == {"rewrapped": 0, "key": "kek-2"}
     (site.runtime.settings.keys_path / "kek-1.kek").unlink()
     site.runtime.ring = KeyRing(site.runtime.settings.keys_path)
+    assert (await uploads.look(SENDER, begun.id)).key_id == "kek-2"
     stored = [site.runtime.read_now(parcels.load, name) for name in sent]
     octets = [b"".join(site.kernel.read_now(one, one.payloads[0])) for one in stored]
     assert octets == [b"Dear neighbour,", LARGE]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.parcel import Acceptance, Item, Judgement, Key, new_id
+from core.parcel import Acceptance, Item, Judgement, Key, new_id, place_of_subjects
 from tests.core.making import NOW, a_parcel, a_payload
 
 
@@ -43,3 +43,8 @@ def test_judgements_are_words_and_an_answer_may_be_empty():
     assert [str(j) for j in Judgement] == ["new", "known", "conflict"]
     assert Acceptance(Judgement.CONFLICT, "p").answer == b""
     assert Item(a_parcel()).note == {}
+
+
+def test_sealed_subjects_are_bound_to_their_parcel():
+    """Another parcel's place is another one."""
+    assert place_of_subjects("p1") != place_of_subjects("p2")

@@ -278,3 +278,13 @@ def test_choosing_and_explaining_always_agree(routes: list[Route], description: 
     else:
         assert decision.cause == f"route {verdicts[-1].route}: {verdicts[-1].why}"
         assert verdicts[-1].why.startswith("its condition ")
+
+
+def test_a_route_is_passed_over_when_nobody_is_left_of_it():
+    """Systems that are out of the question are no targets; the next route that names another wins."""
+    both = a_route("a-both", to=[{"system": "one"}, {"system": "two"}])
+    routes = Routes([both, a_route("b-last")])
+    assert routes.choose(a_letter(), "letters", {"one"}).targets == (Target(system="two"),)
+    assert routes.choose(a_letter(), "letters", {"one", "two"}).route == "b-last"
+    decision = routes.choose(a_letter(), "letters", {"one", "two", "b-last"})
+    assert (decision.route, decision.targets, decision.examined) == ("", RESIDUAL_TARGETS, 2)

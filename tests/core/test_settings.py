@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from core import limits
 from core.errors import ConfigError
@@ -50,6 +51,9 @@ def test_an_empty_file_is_a_node_that_listens_nowhere(home: Path):
             "gateways": {},
             "operations": {"host": "127.0.0.1", "port": 0},
             "log": {"level": "info", "style": "auto"},
+            "second_person": False,
+            "mail": None,
+            "keep": {"access_days": 90, "statistics_days": 1826},
             "free_space_reserve": limits.FREE_SPACE_RESERVE,
             "in_flight": limits.IN_FLIGHT,
             "waiting_in_all": limits.WAITING_IN_ALL,
@@ -250,3 +254,52 @@ def test_whatever_stands_in_the_file_is_settings_or_a_refusal(data: bytes, tmp_p
     except ConfigError as error:
         assert error.file.startswith(str(home / FILE))
         assert error.cause
+
+
+MAIL = {"host": "mail.birkelund.example", "from": "stafet@birkelund.example", "to": ["vagt@birkelund.example"]}
+
+
+@pytest.mark.requirement("R79", "R131")
+def test_mail_is_encrypted_unless_the_server_is_this_machine():
+    """STARTTLS on the submission port by default; nothing else is safe to leave out."""
+    mail = NodeSettings.model_validate({"mail": MAIL}).mail
+    assert mail is not None
+    assert (mail.port, mail.tls, mail.sender, mail.to) == (587, "starttls", MAIL["from"], tuple(MAIL["to"]))
+    assert mail.quiet == limits.MAIL_QUIET / 1_000_000
+    for host in ("localhost", "127.0.0.1", "::1"):
+        NodeSettings.model_validate({"mail": {**MAIL, "host": host, "tls": "none"}})
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"tls": "none"}, "tls: none is for a server on this machine alone"),
+        ({"user": "stafet"}, "user and password come together"),
+        ({"password": "${MAIL_WORD}"}, "user and password come together"),
+        ({"user": "stafet", "password": "written here"}, "pattern"),
+        ({"user": "stafet", "password": "x${MAIL_WORD}"}, "pattern"),
+        ({"to": []}, "at least 1 item"),
+        ({"to": ["nobody"]}, "pattern"),
+        ({"to": ["a@b.example\nBcc: c@d.example"]}, "pattern"),
+        ({"from": "Stafet <stafet@birkelund.example>"}, "pattern"),
+        ({"port": 0}, "greater than or equal to 1"),
+        ({"quiet": -1}, "greater than or equal to 0"),
+        ({"subject": "x"}, "Extra inputs"),
+    ],
+)
+def test_a_section_mail_that_is_unsafe_or_wrong_is_refused(changes, words):
+    """Naming what is wrong; a password is never written here."""
+    with pytest.raises(ValidationError, match=words):
+        NodeSettings.model_validate({"mail": {**MAIL, **changes}})
+
+
+def test_a_value_is_taken_from_the_environment(monkeypatch):
+    """Wherever a setting names it, and never guessed."""
+    monkeypatch.setenv("MAIL_WORD", "secret")
+    monkeypatch.delenv("NO_SUCH", raising=False)
+    settings = NodeSettings()
+    assert settings.from_environment("mail.password", "${MAIL_WORD}") == "secret"
+    with pytest.raises(
+        ConfigError, match=r"mail\.user: the environment has no NO_SUCH \(set it before the node starts\)"
+    ):
+        settings.from_environment("mail.user", "${NO_SUCH}")

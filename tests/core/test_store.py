@@ -17,7 +17,7 @@ from core import limits
 from core.errors import DurabilityLost, Fatal, Overloaded, PayloadError, Refused, TooLarge
 from core.keys import KeyRing, create_kek
 from core.parcel import Payload
-from core.store import Disk, FileStore, Stage, inline_place, read_payload
+from core.store import Disk, FileStore, Stage, inline_place, read_part, read_payload
 
 KEY = bytes(range(32))
 
@@ -385,3 +385,47 @@ def test_what_was_copied_is_made_durable_name_by_name(store: FileStore, monkeypa
     (store.root / "link").symlink_to(store.root / "nowhere")
     FileStore.make_durable(store.root)
     assert synced == {str(p) for p in (store.root, *store.root.rglob("*")) if p.is_dir() or p.is_file()}
+
+
+# --- parts ------------------------------------------------------------------------------------------------------------
+
+
+def part(store: FileStore, payload: Payload, begin: int, end: int, key: bytes = KEY) -> bytes:
+    """Octets of a payload from the middle."""
+    return b"".join(read_part(store, key, inline_place("p1", 0), payload, begin, end))
+
+
+@pytest.mark.parametrize("size", [10, 499, 1000, 1001, 3500])
+def test_a_part_is_what_the_whole_has_there(store: FileStore, ring: KeyRing, size: int):
+    """At chunk borders, at both ends, across all of it; inline and as a file."""
+    octets, stage = os.urandom(size), Stage(store, ring, "p1", 10_000)
+    sink = stage.sink()
+    sink.write(octets)
+    payload = sink.finish(name="a", media_type="x/y")
+    for begin in {0, 1, 999, 1000, 1001, size - 1} & set(range(size)):
+        for end in {begin + 1, 1000, 1001, 2000, size} & set(range(begin + 1, size + 1)):
+            assert part(store, payload, begin, end, stage.key) == octets[begin:end], (begin, end)
+
+
+def test_a_part_opens_the_chunks_it_lies_in_alone(store: FileStore):
+    """Damage elsewhere is not seen; damage there is; and what was cut off is missed."""
+    object_id = put(store, bytes(3500))
+    payload = Payload("a", "x/y", 3500, b"", None, object_id)
+    path = store.path(object_id)
+    octets = bytearray(path.read_bytes())
+    octets[5] ^= 1
+    path.write_bytes(octets)
+    assert part(store, payload, 1000, 3500) == bytes(2500)
+    with pytest.raises(PayloadError, match="chunk 0"):
+        part(store, payload, 999, 1001)
+    path.write_bytes(octets[: 2 * 1016])
+    with pytest.raises(PayloadError):
+        part(store, payload, 1000, 2500)
+
+
+def test_a_part_of_what_is_gone_or_shorter_is_refused(store: FileStore):
+    """Deleted, or not as long as was said."""
+    with pytest.raises(PayloadError, match="no longer stored"):
+        part(store, Payload("a", "x/y", 1, b""), 0, 1)
+    with pytest.raises(PayloadError, match="shorter"):
+        part(store, Payload("a", "x/y", 9000, b"", None, put(store, b"x")), 0, 9000)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from core.system import RESIDUAL, Name, System
+from core.system import RESIDUAL, SENSITIVITIES, Function, Name, System
 
 NAMES: TypeAdapter[str] = TypeAdapter(Name)
 
@@ -69,3 +69,11 @@ def test_a_document_is_a_value():
     assert hash(one) == hash(two)
     with pytest.raises(ValidationError, match="frozen"):
         one.id = "c"
+
+
+@pytest.mark.requirement("R70", "R107")
+def test_a_function_takes_what_is_no_more_sensitive_than_it_may_be_sent():
+    """From public to sensitive, each takes itself and what is less."""
+    for place, own in enumerate(SENSITIVITIES):
+        function = Function(id="school-psychology", authority="birkelund", sensitivity=own)
+        assert [function.takes(one) for one in SENSITIVITIES] == [n <= place for n in range(len(SENSITIVITIES))]

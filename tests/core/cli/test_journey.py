@@ -8,12 +8,17 @@ from pathlib import Path
 
 import pytest
 import yaml
+from sqlalchemy import create_engine
 
+from core.expectation import Expectation
 from core.kernel import NodeKernel
+from core.ledger import expectations
 from core.mailroom import Mailroom
+from core.receipt import Level
 from core.runtime import Runtime
 from core.settings import load_settings
 from tests.core.cli.conftest import Call
+from tests.core.making import NOW
 
 SEND = ("--from", "sender", "--integration", "notes")
 
@@ -49,6 +54,23 @@ def test_an_explanation_says_which_route_and_why_not_the_others(applied: Call, p
     said = applied("explain", parcel).out
     assert "it waits until the system takes it" in said
     assert "route to-receiver: matched" in said
+
+
+@pytest.mark.requirement("R71", "R73")
+def test_an_explanation_says_which_receipts_are_expected(applied: Call, home: Path, parcel: str):
+    """Of whom, by when, and how that stands."""
+    one = Expectation(f"{parcel}-0", parcel, Level.BUSINESS, "function", "school-psychology", NOW)
+    with create_engine(f"sqlite:///{home / 'data' / 'ledger.db'}").begin() as connection:
+        expectations.add(connection, [one])
+    said = applied("explain", parcel).out
+    assert "business receipt expected of function school-psychology by 2026-03-01 13:00:00.000: open" in said
+
+
+def test_a_parcel_that_nobody_gets_is_found(applied: Call, home: Path, parcel: str):
+    """What no subscription matched has a trace as well."""
+    with create_engine(f"sqlite:///{home / 'data' / 'ledger.db'}").begin() as connection:
+        connection.exec_driver_sql("DELETE FROM delivery")
+    assert "accepted from sender" in " ".join(applied("trace", parcel).out.split())
 
 
 def test_a_code_is_explained_by_itself(call: Call):

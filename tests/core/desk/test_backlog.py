@@ -39,11 +39,11 @@ async def test_a_visit_is_noted_once_in_a_while(site: Site, desk: Backlogs):
     await lend(mailbox)
     await site.written()
     assert (await desk.of(BOX)).came_at == first
-    site.clock.tick(limits.CAME_NOTE // 2)
+    site.clock.tick(limits.CAME // 2)
     await lend(mailbox)
     await site.written()
     assert (await desk.of(BOX)).came_at == first
-    site.clock.tick(limits.CAME_NOTE)
+    site.clock.tick(limits.CAME)
     await lend(mailbox)
     await site.written()
     assert (await desk.of(BOX)).came_at == site.clock.now()

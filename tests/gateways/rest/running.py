@@ -21,9 +21,10 @@ SYSTEMS = {
     "birkelund-care": AUTHORITY,
     "birkelund-journal": AUTHORITY,
     "birkelund-robot": AUTHORITY,
+    "birkelund-desk": AUTHORITY,
     "egedal-care": "55667788",
 }
-"""Three systems of Birkelund's, one of another authority; all are invented."""
+"""Four systems of Birkelund's, one of another authority; all are invented."""
 
 
 def documents() -> list[dict[str, Any]]:
@@ -101,9 +102,13 @@ class Place:
 
 @asynccontextmanager
 async def place(
-    root: Path, given: Iterable[Mapping[str, Any]] | None = None, database: str = "", **settings: Any
+    root: Path,
+    given: Iterable[Mapping[str, Any]] | None = None,
+    database: str = "",
+    rest: Mapping[str, Any] | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Place]:
-    """A town that serves until the block ends."""
+    """A town that serves until the block ends. ``rest`` is what ``node.yaml`` says of the gateway beside its port."""
     town = Town(root, SYSTEMS, database=database, settings_beside=settings).make(
         documents() if given is None else given
     )

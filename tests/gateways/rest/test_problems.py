@@ -12,6 +12,7 @@ from core import limits
 from core.clock import SECOND
 from core.deciding import check_allowed
 from core.errors import (
+    BadChecksum,
     ConfigError,
     Conflict,
     DescriptionError,
@@ -24,6 +25,8 @@ from core.errors import (
     StaleLease,
     TooLarge,
     UsageError,
+    WrongOffset,
+    WrongState,
 )
 from gateways.rest.problems import (
     CATALOGUE,
@@ -100,6 +103,9 @@ def test_a_wait_is_said_in_whole_seconds(wait: int, said: str):
         (NotFound("x"), "not-found", 404),
         (UsageError("x"), "invalid-request", 400),
         (StaleLease("x"), "stale-lease", 409),
+        (WrongState("x"), "wrong-state", 409),
+        (WrongOffset(7), "wrong-offset", 409),
+        (BadChecksum("x"), "checksum-mismatch", 460),
         (PayloadError("x"), "damaged", 500),
         (IllegalTransition("x"), "internal", 500),
         (KeyError("x"), "internal", 500),
@@ -182,3 +188,8 @@ def test_a_challenge_is_as_the_standard_has_it():
     assert Unauthenticated("x").problem.headers == {"WWW-Authenticate": 'Bearer realm="stafet"'}
     said = Unauthenticated('a "b" \r\nø\\', "invalid_token").problem.headers["WWW-Authenticate"]
     assert said == 'Bearer realm="stafet", error="invalid_token", error_description="a b "'
+
+
+def test_an_upload_is_told_where_it_goes_on():
+    """As the protocol has it, beside the words."""
+    assert problem_of(WrongOffset(7)).all_headers()["Upload-Offset"] == "7"

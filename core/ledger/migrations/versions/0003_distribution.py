@@ -27,7 +27,8 @@ _TABLES = (
 _COLUMNS = (("delivery", "fetched_at"), ("alarm", "mailed_at"))
 _REPLACED = {"ix_delivery_due", "ix_delivery_receiver"}
 _INDEXES = {
-    *("ix_delivery_due", "ix_delivery_mail", "ix_delivery_trouble", "ix_delivery_to", "ix_delivery_dead"),
+    *("ix_delivery_due", "ix_delivery_mail", "ix_delivery_trouble", "ix_delivery_to", "ix_delivery_by"),
+    "ix_delivery_dead",
     *("ix_parcel_from", "ix_parcel_under"),
 }
 

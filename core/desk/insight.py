@@ -1,0 +1,131 @@
+"""What became of what I sent: for its sender, on the sender's own question [R16, R73].
+
+Rules:
+
+1. Only who sent a parcel is answered; for everybody else it does not exist.
+2. One model of how far a delivery has come serves systems that pull and those that are delivered to::
+
+       waiting ─► lent ─► fetched ─► acknowledged ─► understood
+               ─► tried ─► sent ──►      │        ─► rejected
+       held, failed (a dead letter where the system pulls)
+
+3. That nobody gets a parcel is an answer as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from core.clock import Micros
+from core.delivery import State
+from core.errors import NotFound
+from core.expectation import Expectation
+from core.ledger import deliveries, expectations, search
+from core.receipt import Level
+from core.runtime import Runtime
+from core.system import RESIDUAL
+
+_SETTLED = {
+    State.AWAITING: "sent",
+    State.HELD: "held",
+    State.DELIVERED: "acknowledged",
+    State.ACCEPTED: "understood",
+    State.REJECTED: "rejected",
+    State.FAILED: "failed",
+    State.QUARANTINED: "failed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Receiving:
+    """How far a parcel has come with one receiver. ``rule`` is the route or subscription that matched."""
+
+    receiver: str
+    rule: str
+    stage: str
+    state: str
+    attempts: int
+    fetched_at: Micros | None
+    settled_at: Micros | None
+    dead_letter: bool
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """A receipt that is or was expected."""
+
+    level: str
+    of: str
+    due_at: Micros
+    state: str
+    met_at: Micros | None
+
+
+@dataclass(frozen=True, slots=True)
+class Insight:
+    """All of it. ``nobody`` says that no subscription matched; ``residual`` that no route did, and a person has to."""
+
+    parcel_id: str
+    accepted_at: Micros
+    integration: str
+    type: str
+    receiving: tuple[Receiving, ...]
+    awaited: tuple[Awaited, ...]
+    nobody: bool
+    residual: bool
+
+
+class Insights:
+    """The question for one ledger."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def of(self, parcel_id: str, sender: str) -> Insight:
+        """What became of a parcel of ``sender``'s. Raises `NotFound`, also for a parcel of another's."""
+        return await self._runtime.read(insight, parcel_id, sender)
+
+
+def insight(connection: Connection, parcel_id: str, sender: str) -> Insight:
+    """The same for whoever has a connection."""
+    found = search.get(connection, [parcel_id])
+    if not found or found[0].sender != sender:
+        raise NotFound(f"no parcel {parcel_id!r}")
+    receiving = tuple(_receiving(row) for row in deliveries.of_parcel(connection, parcel_id))
+    awaited = tuple(_awaited(row) for row in expectations.of_parcel(connection, parcel_id))
+    residual = any(one.receiver == RESIDUAL for one in receiving)
+    one = found[0]
+    facts = (one.parcel_id, one.accepted_at, one.integration, one.type)
+    return Insight(*facts, receiving, awaited, nobody=not receiving, residual=residual)
+
+
+def _receiving(row: Any) -> Receiving:
+    stage = stage_of(
+        State(row.state), pulled=not row.gateway, attempts=row.attempts, fetched=row.fetched_at is not None
+    )
+    dead = not row.gateway and stage == "failed"
+    said = (row.last_code, row.last_reason)
+    return Receiving(
+        row.receiver, row.rule, stage, row.state, row.attempts, row.fetched_at, row.settled_at, dead, *said
+    )
+
+
+def stage_of(state: State, *, pulled: bool, attempts: int, fetched: bool) -> str:
+    """How far a delivery has come, in one word."""
+    if state is not State.READY:
+        return _SETTLED[state]
+    if fetched:
+        return "fetched"
+    if not attempts:
+        return "waiting"
+    return "lent" if pulled else "tried"
+
+
+def _awaited(row: Any) -> Awaited:
+    whom = Expectation(row.id, row.parcel_id, Level(row.level), row.kind, row.name, row.due_at).who()
+    return Awaited(row.level, whom, row.due_at, row.state, row.met_at)
