@@ -48,7 +48,7 @@ from core.quota import Load
 from core.receipt import Receipt
 from core.route import Decision, Target
 from core.runtime import Runtime
-from core.store import Stage, inline_place, place_of_subjects, read_payload
+from core.store import Stage, inline_place, read_payload
 from core.trust import Identity
 
 _log = log.get("kernel")

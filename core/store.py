@@ -284,11 +284,6 @@ class Stage:
             sink.abort()
 
 
-def place_of_subjects(parcel_id: str) -> bytes:
-    """What the sealed subjects of a parcel are bound to."""
-    return b"subjects/" + parcel_id.encode()
-
-
 def inline_place(parcel_id: str, ordinal: int) -> bytes:
     """What binds inline octets to their place, so that rows cannot be swapped."""
     return f"{parcel_id}/{ordinal}".encode()

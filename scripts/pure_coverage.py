@@ -24,8 +24,8 @@ WITH_EFFECTS: Final = frozenset({"client", "server", "entropy"})
 """What speaks to the network or asks the system for randomness in `accesspoint`, where everything else is pure."""
 PURE: Final = {
     "core": ("agreement", "backtest", "condition", "content", "content_json", "content_xml", "deciding", "delivery",
-             "description", "enrichment", "errors", "estate", "expectation", "explain", "fitting", "integration", "limits", "lint",
-             "lists",
+             "description", "enrichment", "errors", "estate", "expectation", "explain", "fitting", "integration", "limits",
+             "lint", "lists",
              "matching", "pace", "parcel", "quota", "radar", "recent", "receipt", "revocation", "risk",
              "route", "schedule", "schema", "shadow", "subscription", "system", "whatif", "written"),
     "core/seal": ("algorithms", "ber", "header", "opening", "recipients", "sealing", "structures"),

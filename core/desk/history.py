@@ -21,9 +21,8 @@ from core.clock import Micros
 from core.errors import Overloaded
 from core.keys import unseal
 from core.ledger import history
-from core.parcel import Parcel
+from core.parcel import Parcel, place_of_subjects
 from core.runtime import Runtime
-from core.store import place_of_subjects
 from core.subscription import Subscription, Subscriptions
 
 

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from tests.gateways.rest.handing import fetch, hand, handing, upload
 from tests.gateways.rest.offices import offices
-from tests.gateways.rest.running import Place, System, event
+from tests.gateways.rest.running import Place, System, documents, event
 
 STRANGERS = ("egedal-owner", "egedal-care", "demo-supplier")
 """An owner and operator of another authority, a system of it, and a supplier that serves one system of the first."""
@@ -28,10 +29,15 @@ class Case:
     query: str = ""
     shop: bool = False
     """Everybody known may see it: what it says is looked through all the same."""
-    media_type: str = "application/json"
+    data: bytes | None = None
+    """A body that is no JSON."""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 SEE: Final = Case()
+AS: Final = "?system={system}"
+TUS: Final = {"Tus-Resumable": "1.0.0"}
+PIECE: Final = {**TUS, "Content-Type": "application/offset+octet-stream"}
 CASES: Final[Mapping[tuple[str, str], Case]] = {
     ("GET", "/v1/openapi.json"): Case(shop=True),
     ("POST", "/v1/notifications"): Case(event("e-9", integration="stays"), query="?system={system}"),
@@ -65,6 +71,28 @@ CASES: Final[Mapping[tuple[str, str], Case]] = {
     ("GET", "/v1/me"): Case(shop=True),
     ("GET", "/v1/systems/{system}/certificates"): SEE,
     ("GET", "/v1/functions/{function}"): SEE,
+    ("POST", "/v1/handovers"): Case(
+        {"integration": "cases", "uploads": ["{upload}"]}, AS, headers={"Idempotency-Key": "k"}
+    ),
+    ("POST", "/v1/handovers/pull"): Case({}, AS),
+    ("POST", "/v1/handovers/ack"): Case({"leases": ["{loan}"]}, AS),
+    ("POST", "/v1/handovers/nack"): Case({"leases": ["{loan}"]}, AS),
+    ("POST", "/v1/handovers/extend"): Case({"leases": ["{loan}"], "lease": 60}, AS),
+    ("POST", "/v1/handovers/reject"): Case({"leases": ["{loan}"], "code": "no"}, AS),
+    ("GET", "/v1/handovers/{parcel}"): SEE,
+    ("GET", "/v1/handovers/{parcel}/payloads/{number}"): SEE,
+    ("HEAD", "/v1/handovers/{parcel}/payloads/{number}"): SEE,
+    ("POST", "/v1/handovers/{parcel}/receipt"): Case({"verdict": "accepted"}, AS),
+    ("GET", "/v1/handovers/{parcel}/receipts"): SEE,
+    ("POST", "/v1/receipts/pull"): Case({}, AS),
+    ("POST", "/v1/handovers/{parcel}/redistribute"): Case({"reason": "mine"}, AS),
+    ("GET", "/v1/residual"): Case(shop=True),
+    ("POST", "/v1/residual/{delivery}/route"): Case({"reason": "mine"}),
+    ("OPTIONS", "/v1/uploads"): Case(shop=True),
+    ("POST", "/v1/uploads"): Case(query=AS, headers={**TUS, "Upload-Length": "3"}),
+    ("HEAD", "/v1/uploads/{upload}"): Case(query=AS, headers=TUS),
+    ("PATCH", "/v1/uploads/{upload}"): Case(query=AS, data=b"x", headers={**PIECE, "Upload-Offset": "0"}),
+    ("DELETE", "/v1/uploads/{upload}"): Case(query=AS, headers=TUS),
     ("GET", "/v1/value-lists"): Case(shop=True),
     ("PUT", "/v1/value-lists/{list}/values"): Case(["x"]),
     ("POST", "/v1/value-lists/{list}/values"): Case({"values": ["x"]}),
@@ -74,7 +102,7 @@ CASES: Final[Mapping[tuple[str, str], Case]] = {
     ("POST", "/v1/configuration/check"): Case({"documents": []}),
     ("GET", "/v1/configuration/history"): SEE,
 }
-SHOP: Final = {"integration": "stays"}
+SHOP: Final = {"integration": "stays", "number": "1"}
 """What everybody known may see."""
 
 
@@ -90,6 +118,7 @@ class Estate:
 async def estate(tmp_path: Path) -> AsyncIterator[Estate]:
     """One of everything that Birkelund can have."""
     given = [
+        *(one for one in handing() if one not in documents()),
         {"kind": "function", "id": "wards", "authority": "11223344"},
         {"kind": "value-list", "id": "patients", "owner": "birkelund-journal"},
     ]
@@ -100,6 +129,8 @@ async def estate(tmp_path: Path) -> AsyncIterator[Estate]:
         _, said = await journal.ask("POST", "/v1/subscriptions/journal-stays/replay", {"since": "2026-01-01T00:00:00Z"})
         wish = {"kind": "subscription", "document": {"system": "birkelund-journal", "integration": "stays"}}
         _, asked = await journal.ask("POST", "/v1/requests", wish)
+        handed = await hand(care, ("note.txt", b"for the journal"))
+        (held,) = await fetch(journal)
         ids = {
             "subscription": "journal-stays",
             "system": "birkelund-journal",
@@ -109,7 +140,10 @@ async def estate(tmp_path: Path) -> AsyncIterator[Estate]:
             "replay": said["id"],
             "delivery": lent["lease"].partition(".")[0],
             "lease": lent["lease"],
-            "parcel": published[0]["parcel"],
+            "parcel": handed,
+            "loan": held["lease"],
+            "upload": await upload(care, b"not handed over yet"),
+            "notification": published[0]["parcel"],
         }
         yield Estate(place, ids)
 
@@ -131,7 +165,9 @@ async def ask(system: System, method: str, path: str, case: Case, ids: Mapping[s
     """Ask an endpoint, with what its case says."""
     named = filled(path + case.query, {**SHOP, **ids})
     assert "{" not in named, f"{path}: say in a case what stands for its parameters"
-    more = {"headers": {"Content-Type": case.media_type}}
+    more: dict[str, Any] = {"headers": dict(case.headers)}
+    if case.data is not None:
+        more["data"] = case.data
     status, said = await system.ask(method, named, filled(case.body, ids) if case.body is not None else None, **more)
     if isinstance(said, dict):
         said.pop("instance", None)
