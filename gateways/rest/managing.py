@@ -187,7 +187,7 @@ class Moving(Shape):
     reason: Reason = ""
 
 
-class Moved(Shape):
+class LettersMoved(Shape):
     """How many were moved; ``more``: that was as much as one call moves, and there are others."""
 
     moved: int
@@ -204,7 +204,7 @@ class Managing:
         """All of them."""
         top, path = "/v1/subscriptions", "/v1/subscriptions/{subscription}"
         one = {200: Answer("The subscription.", Detail, headers=ETAG)}
-        moved = {200: Answer("How many were moved.", Moved)}
+        moved = {200: Answer("How many were moved.", LettersMoved)}
         begun = Answer("The replay is under way.", ReplayView, headers={"Location": "Where its progress can be read."})
         changing = (problems.PRECONDITION, problems.INVALID_DOCUMENT)
         state = (problems.STATE,)
@@ -373,14 +373,14 @@ class Managing:
         box, said = self._moving(ask)
         desk = self._gate.kernel.desks.backlogs
         moved, more = await desk.send_again(box, said.deliveries, by=ask.caller.name, why=said.reason)
-        return Reply(Moved(moved=moved, more=more))
+        return Reply(LettersMoved(moved=moved, more=more))
 
     async def discard(self, ask: Ask) -> Reply:
         """They count as refused by the system: their senders see that, with the reason."""
         box, said = self._moving(ask)
         desk = self._gate.kernel.desks.backlogs
         moved, more = await desk.discard(box, said.deliveries, by=ask.caller.name, why=said.reason)
-        return Reply(Moved(moved=moved, more=more))
+        return Reply(LettersMoved(moved=moved, more=more))
 
     def _moving(self, ask: Ask) -> tuple[Box, Moving]:
         """Whose dead letters, and which. Its system moves them, and operators of its authority."""

@@ -32,6 +32,8 @@ from conformance.town import Town
 from core.clock import SECOND, SystemClock
 from tests.gateways.rest.offices import OFFICES, office_documents
 
+schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
+
 CHECKS = [
     not_a_server_error,
     status_code_conformance,

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import schemathesis
 
+from gateways.rest.endpoint import Answer, Ask, Endpoint, Reply, Shape
+from gateways.rest.openapi import document as document_of
 from tests.gateways.rest.exploring import Explorer
 from tests.gateways.rest.offices import offices
 from tests.gateways.rest.running import Place, event
@@ -101,3 +103,20 @@ async def test_an_answer_that_is_not_documented_is_found(birkelund: Place):
     assert path["operationId"] == "get_me"
     assert "GET /v1/me: 200" in found
     assert "GET /v1/integrations/{integration}: 404" in found
+
+
+def test_two_models_of_one_name_are_refused():
+    """A reference would lead to either."""
+
+    async def handler(_ask: Ask) -> Reply:
+        return Reply()
+
+    def shape() -> type[Shape]:
+        class Twin(Shape):
+            """One of two."""
+
+        return Twin
+
+    both = [Endpoint("GET", f"/v1/{n}", handler, "x", "x", {200: Answer("x", shape())}) for n in ("a", "b")]
+    with pytest.raises(ValueError, match="two models are called Twin"):
+        document_of(both, url="https://node.example", version="1")
