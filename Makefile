@@ -1,6 +1,6 @@
 # The verbs people and CI share. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint cover bench crash faults interop fuzz docs clean
+.PHONY: help demo test lint cover bench crash faults interop fuzz api docs clean
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do command -v $$p >/dev/null 2>&1 && $$p -c 'import sys,venv;sys.exit(sys.version_info<(3,11))' 2>/dev/null && echo $$p && break; done)
 WORKERS ?= 2
 ROUNDS ?= 20
@@ -51,6 +51,9 @@ interop: .venv/ready  ## exchange with other makers' access points (needs a JDK 
 
 fuzz: .venv/ready  ## every fuzz target (SECONDS=n in all)
 	$(VENV)/python -m tests.fuzz --seconds $(SECONDS)
+
+api: .venv/ready  ## hold the REST gateway's answers against its OpenAPI document (SECONDS=n)
+	$(VENV)/python -m tests.gateways.rest.exploring --seconds $(SECONDS)
 
 docs: .venv/ready  ## reference pages and docs/requirements.md, made from the code
 	$(VENV)/python scripts/docs.py

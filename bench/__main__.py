@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import as4_package, exchanges, handover, large, phase4, seal, tracking
+from bench import as4_package, backlog, exchanges, handover, large, phase4, seal, tracking
 from bench.crypto_floor import costs, floor
 from bench.rows import Row, ratio_row, write
 from conformance.crash import postgresql
@@ -26,6 +26,8 @@ LEDGER_MS = 1.0
 PACKAGE = 1.5
 """Times what the Python package ``as4`` does in one process, with HTTP, TLS and durability on our side."""
 GROWTH = 64 * large.MIB
+ISOLATION = 2.0
+"""Times that a pull may take while another subscriber stays away."""
 
 
 def _exchange_rows(folder: Path, seconds: float) -> Iterator[Row]:
@@ -119,6 +121,14 @@ def _seal_rows(folder: Path, size: int) -> Iterator[Row]:
         yield Row("openssl could not be measured", 0.0, "", ok=False)
 
 
+def _backlog_rows(folder: Path, waiting: int) -> Iterator[Row]:
+    """One subscriber's backlog must not slow another's pull."""
+    pulled = backlog.run(folder, waiting)
+    yield Row("pull of one event, nothing else waiting", pulled.alone, "ms, median")
+    name = f"pull of one event, {waiting} waiting for another subscription"
+    yield ratio_row(name, pulled.beside, "ms, median", "nothing waiting", pulled.alone, ISOLATION, least=False)
+
+
 def _rows(group: str, folder: Path, quick: bool) -> Iterator[Row]:
     if group == "exchanges":
         seconds = 3.0 if quick else 10.0
@@ -128,6 +138,8 @@ def _rows(group: str, folder: Path, quick: bool) -> Iterator[Row]:
         yield from _large_rows(folder, (128 if quick else 2048) * large.MIB)
     elif group == "seal":
         yield from _seal_rows(folder, (64 if quick else 1024) * large.MIB)
+    elif group == "backlog":
+        yield from _backlog_rows(folder, 5_000 if quick else 50_000)
     elif group == "handover":
         yield from _handover_rows(folder, handover.SIZE)
     elif group == "as4":
@@ -138,7 +150,7 @@ def _rows(group: str, folder: Path, quick: bool) -> Iterator[Row]:
         yield from _phase4_rows(folder, quick)
 
 
-GROUPS = ("exchanges", "large", "seal", "handover", "as4", "tracking", "phase4")
+GROUPS = ("exchanges", "large", "seal", "backlog", "handover", "as4", "tracking", "phase4")
 
 
 def main(arguments: list[str] | None = None) -> int:

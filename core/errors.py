@@ -6,6 +6,7 @@
     ├── UsageError            the caller's: ask differently               (exit code 2)
     │   ├── ConfigError           a configuration document, named by file and field
     │   ├── DescriptionError      a payload description, named by field
+    │   ├── Unfit                 a change after which documents would not fit together
     │   ├── WrongState            what is asked cannot be done to it as it is now
     │   ├── WrongOffset           an upload does not go on from there
     │   ├── BadChecksum           what came is not what was promised
@@ -34,6 +35,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 class StafetError(Exception):
@@ -65,12 +67,20 @@ class DescriptionError(UsageError):
         super().__init__(f"{field}: {cause}")
 
 
-class NotFound(UsageError):
-    """There is no such thing."""
+class Unfit(UsageError):
+    """A change is not made: documents would not fit together. ``problems`` each have kind, id, field, cause and remedy."""
+
+    def __init__(self, problems: Sequence[Any]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(f"{one.kind} {one.id}: {one.field}: {one.cause}" for one in problems))
 
 
 class WrongState(UsageError):
-    """It is in a state in which this cannot be done."""
+    """What is asked for cannot be done any more: it was decided, has ended, or has begun already."""
+
+
+class NotFound(UsageError):
+    """There is no such thing."""
 
 
 class WrongOffset(UsageError):

@@ -167,6 +167,42 @@ REVOCATION_UNUSED: Final = 30 * DAY
 
 #: How long a certificate that `stafet init` or `stafet add-system` makes is good: what browsers and libraries still take.
 OWN_CERTIFICATE: Final = 397 * DAY
+#: Requests of one asker that wait to be decided: more than a person will ever look at.
+REQUESTS_PENDING: Final = 1000
+#: Times that a change begins anew because the configuration moved on meanwhile: somebody changes it all the time.
+CHANGE_ROUNDS: Final = 8
+#: Rows of a list that one answer gives unless it is asked for more.
+LIST_PAGE: Final = 50
+#: Rows of a list that one answer gives at most.
+LIST_MOST: Final = 500
+#: Deliveries of one kind that are counted for the view of a backlog; beyond it, it says "at least".
+BACKLOG_COUNTED: Final = 100_000
+#: How long what waits for a subscription that is gone is kept: somebody may have removed it by mistake.
+ABANDONED: Final = 7 * DAY
+#: How often a node looks for what waits for subscriptions that are gone.
+ABANDONED_LOOK: Final = HOUR
+#: Dead letters that one command moves.
+DEAD_BATCH: Final = 256
+#: Dead letters that one call moves; the answer says how many are left.
+DEAD_MOST: Final = 10_000
+#: Stored notifications that one trial of a filter looks at.
+TRIAL_LOOKED_AT: Final = 10_000
+#: Longest that a trial of a filter takes; it says how far it came.
+TRIAL_TIME: Final = 5 * SECOND
+#: Days a trial of a filter looks back unless it is asked for others, and at most.
+TRIAL_DAYS: Final = 30
+#: Examples of each kind that a trial of a filter shows.
+TRIAL_EXAMPLES: Final = 5
+#: Trials of filters that one node makes at once: each keeps a core busy.
+TRIALS: Final = 2
+#: Parcels that one step of a replay or a trial looks at: a commit of a few milliseconds, behind which others wait.
+REPLAY_BATCH: Final = 200
+#: Deliveries that one replay makes at most.
+REPLAY_MOST: Final = 100_000
+#: How long an answer waits for a replay that may be done soon.
+REPLAY_WAIT: Final = 2 * SECOND
+#: How long a replay may stand still before another node takes it over: its own has died.
+REPLAY_STALE: Final = MINUTE
 #: How often a node looks for receipts that should have come: late enough to cost nothing, soon enough for a deadline of minutes.
 OVERDUE_LOOK: Final = 10 * SECOND
 #: Overdue receipts that one command marks: many at once must not hold the writer up.
@@ -218,6 +254,8 @@ BACKTEST_PAGE: Final = 500
 BACKTEST_EXAMPLES: Final = 3
 #: Differences that a backtest tells apart; the rest is counted as one, so that memory stays flat whatever the parcels are.
 BACKTEST_GROUPS: Final = 1000
+#: Documents of a configuration that is checked over an API.
+DOCUMENTS: Final = 20_000
 #: Octets of one configuration document.
 DOCUMENT_SIZE: Final = 1024 * 1024
 #: Levels of lists and mappings in one configuration document: no kind has more than eight, and reading costs the square of them.
@@ -292,6 +330,14 @@ ENRICHMENTS: Final = 32
 LIST_VALUES: Final = 1_000_000
 #: Values of a list written in one commit: the writer is not kept from other work for longer than some milliseconds.
 LIST_BATCH: Final = 2_000
+#: Values in one call that adds or removes some; whole lists come as text.
+LIST_CALL: Final = 10_000
+#: Values in one call that asks: each is one look into the ledger.
+LIST_ASKED: Final = 1000
+#: Octets of a whole list as JSON, which is read as a whole.
+LIST_BODY: Final = 16 * 1024**2
+#: Characters of one line of a list as text, of which a value is a part.
+LIST_LINE: Final = 4096
 #: Length of one value of a value list.
 LIST_VALUE: Final = 255
 #: Octets of plaintext per chunk of a sealed payload: what sealing and opening hold at a time, and what other openers must.

@@ -24,7 +24,10 @@ from core import audit, commands, config, limits, log, radar
 from core.clock import DAY, MINUTE, SECOND, Clock, from_datetime
 from core.config import Configuration
 from core.desk import mailing
+from core.desk.backlog import Backlogs
 from core.desk.keeping import Keeping
+from core.desk.mailbox import Mailbox
+from core.desk.replay import Replayer
 from core.desk.statistics import Statistics
 from core.desk.watch import Watch
 from core.dispatcher import Dispatcher
@@ -88,13 +91,16 @@ class Node:
                 self._health = HealthServer(operations.host, operations.port, self.reasons, self._metrics)
             dispatcher = self._dispatcher = Dispatcher(runtime, self.gateways)
             runtime.on_work, runtime.at_once = dispatcher.wake, dispatcher
-            runtime.on_mail = self.mail.wake
+            runtime.on_mail, runtime.on_version = self.mail.wake, self.follow
+            replayer = Replayer(runtime, self.mail)
+            runtime.on_replay = replayer.wake
             await runtime.do(commands.CALL, commands.Call(self._enter))
             await self._count()  # what was used before the start is used
             for gateway in self.gateways.values():
                 tasks.append(asyncio.create_task(gateway.run(), name=f"gateway {gateway.name}"))
             tasks.append(asyncio.create_task(dispatcher.run(), name="dispatcher"))
             tasks.append(asyncio.create_task(self.mail.run(), name="mailroom"))
+            tasks.append(asyncio.create_task(replayer.run(), name="replays"))
             for name, every, work in self._chores():
                 tasks.append(asyncio.create_task(self._repeat(every, work), name=name))
             local = LocalServer(self.settings.socket_path, self._operations())
@@ -262,6 +268,7 @@ class Node:
             ("mail", limits.MAIL_LOOK, self.mailing.send),
             ("radar", 10 * MINUTE, self._watch),
             ("count", limits.COUNT, self._count),
+            ("abandoned", limits.ABANDONED_LOOK, self._let_go),
         ]
 
     async def _repeat(self, every: int, work: Callable[[], Awaitable[object]]) -> None:
@@ -309,6 +316,9 @@ class Node:
             self._reasons["space"] = str(error)
         if runtime.engine.dialect.name == "postgresql":
             await self._compare_clocks()
+
+    async def _let_go(self) -> None:
+        await Backlogs(self.runtime, Mailbox(self.runtime, self.mail)).let_go()
 
     async def _count(self) -> None:
         runtime = self.runtime

@@ -65,6 +65,8 @@ class Operations:
             "send": self.send,
             "take": self.take,
             **Applying(self._runtime, self._changed).table(),
+            "approve-request": self.approve_request,
+            "refuse-request": self.refuse_request,
             "resend": self.resend,
             "skip": self.skip,
             "backup": self.backup,
@@ -270,7 +272,17 @@ class Operations:
         first = sent.deliveries[0]
         return {"delivery": row.id, "receiver": first.receiver, "state": "ready", "route": first.rule}
 
-    # -- keeping
+    # -- people
+
+    async def approve_request(self, args: Mapping[str, Any], _progress: Progress) -> Any:
+        """What a ``request`` asks for becomes the next version, decided here for the owner of the data."""
+        made = await self._kernel.desks.requests.approve(args["request"], args["who"], "", args["why"])
+        return {"request": made.id, "state": made.state.value, "version": made.config_version}
+
+    async def refuse_request(self, args: Mapping[str, Any], _progress: Progress) -> Any:
+        """Say no to a ``request``."""
+        made = await self._kernel.desks.requests.refuse(args["request"], args["who"], args["why"])
+        return {"request": made.id, "state": made.state.value}
 
     async def clear(self, args: Mapping[str, Any], _progress: Progress) -> Any:
         """Somebody has seen to these ``alarms``."""

@@ -159,6 +159,10 @@ class Runtime:
         self.at_once: AtOnce = _Never()
         self.on_work: Callable[[], None] = lambda: None
         self.on_mail: Callable[[Sequence[tuple[str, str]]], None] = lambda boxes: None
+        self.on_version: Callable[[Configuration], None] = lambda made: None
+        """Told of a version that an API has just stored."""
+        self.on_replay: Callable[[str], None] = lambda name: None
+        """Told of a replay that was begun on this node."""
         self.on_settled: Callable[[Delivery], None] = lambda delivery: None
         """Told of every delivery that has moved by an attempt, from the writer's thread, after the commit."""
         self.deleting = threading.Lock()

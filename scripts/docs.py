@@ -406,6 +406,7 @@ def pages(root: Path = ROOT) -> dict[Path, str]:
         Path("docs/reference/cli.md"): cli_page(),
         Path("docs/reference/problems.md"): _load("gateways.rest.problems", "problems_page")(MADE),
         Path("docs/reference/as4-samples.md"): _load("scripts.sample_table", "samples_page")(root, MADE),
+        Path("docs/reference/openapi.json"): _load("scripts.api", "document_text")(),
         Path("docs/reference/conformance.md"): _load("scripts.assertions", "assertions_page")(root, MADE),
         Path("docs/reference/payload-description.md"): _load("scripts.payload_description", "page")(MADE),
         **_load("scripts.schema_pages", "pages")(),

@@ -24,12 +24,14 @@ WITH_EFFECTS: Final = frozenset({"client", "server", "entropy"})
 """What speaks to the network or asks the system for randomness in `accesspoint`, where everything else is pure."""
 PURE: Final = {
     "core": ("agreement", "backtest", "condition", "content", "content_json", "content_xml", "deciding", "delivery",
-             "description", "enrichment", "errors", "estate", "expectation", "explain", "integration", "limits", "lint", "lists",
+             "description", "enrichment", "errors", "estate", "expectation", "explain", "fitting", "integration", "limits",
+             "lint", "lists",
              "matching", "pace", "parcel", "quota", "radar", "recent", "receipt", "revocation", "risk",
              "route", "schedule", "schema", "shadow", "subscription", "system", "whatif", "written"),
     "core/seal": ("algorithms", "ber", "header", "opening", "recipients", "sealing", "structures"),
     "gateways/as4": ("checks", "demands", "evidence", "hosts", "inventory", "mapping", "partners", "questions", "settings"),
-    "gateways/rest": ("access", "checks", "describing", "inventory", "parts", "problems", "ratelimit", "settings", "tokens"),
+    "gateways/rest": ("accepting", "access", "checks", "conditional", "describing", "inventory", "paging", "parts", "problems",
+                      "ratelimit", "settings", "tokens"),
     "gateways/as4/moving": ("domibus", "importing", "links", "shape", "terms", "truststore"),
     "gateways/as4/sheets": ("domibus", "holodeck", "java", "sheet"),
 }  # fmt: skip

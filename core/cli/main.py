@@ -21,6 +21,7 @@ from core.cli import (
     parcels,
     publishing,
     replaying,
+    requests,
     sealing,
     talk,
     tracking,
@@ -54,6 +55,8 @@ _MODULES = (
 for module in _MODULES:
     module.add_to(app)
 app.add_typer(keys.app, name="keys")
+app.add_typer(requests.app, name="requests")
+app.command()(requests.agreements)
 
 
 @app.callback()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from core.desk.backlog import Backlogs
 from core.desk.handing import Handing
+from core.desk.history import History
 from core.desk.insight import Insights
 from core.desk.looking import Looking
 from core.desk.mailbox import Mailbox
 from core.desk.redistribution import Redistribution
+from core.desk.replay import Replays
+from core.desk.requests import Requests
 from core.desk.search import Search
 from core.desk.statistics import Statistics
 from core.desk.uploads import Uploads
@@ -22,6 +26,10 @@ class Desks:
     def __init__(self, runtime: Runtime, mail: Mailroom) -> None:
         self._runtime = runtime
         self.mailbox = Mailbox(runtime, mail)
+        self.requests = Requests(runtime)
+        self.backlogs = Backlogs(runtime, self.mailbox)
+        self.replays = Replays(runtime)
+        self.history = History(runtime)
         self.values = Values(runtime)
         self.insights = Insights(runtime)
         self.search = Search(runtime)

@@ -269,10 +269,11 @@ def _moved(now: Delivery, item: Settle, after: State) -> Delivery:
 
 
 def _attempts_after(now: Delivery, event: Event) -> int:
-    """A resend begins anew where the far side has spoken; where it has not, what was frozen may have arrived and is repeated."""
+    """A resend begins anew where the far side has spoken, or comes by itself; else what was frozen may have arrived, and is
+    repeated."""
     if event is not Event.RESEND:
         return now.attempts
-    return 0 if now.state in (State.REJECTED, State.DELIVERED) else min(now.attempts, 1)
+    return 0 if not now.gateway or now.state in (State.REJECTED, State.DELIVERED) else min(now.attempts, 1)
 
 
 def _change(moved: Delivery, item: Settle) -> tuple[Any, ...]:

@@ -112,10 +112,12 @@ delivery = Table(
 )
 _PUSHED, _LENT = delivery.c.gateway != "", and_(delivery.c.gateway == "", delivery.c.state == "ready")
 _SEEN = delivery.c.state.in_(("held", "failed", "rejected", "quarantined", "accepted"))
+_DEAD = and_(delivery.c.destination != "", delivery.c.gateway == "", delivery.c.state.in_(("failed", "quarantined")))
 for _name, _columns, _where in (
     ("ix_delivery_due", (delivery.c.state, delivery.c.lane, delivery.c.due_at), _PUSHED),
     ("ix_delivery_mail", (delivery.c.receiver, delivery.c.destination, delivery.c.lane, delivery.c.due_at), _LENT),
     ("ix_delivery_trouble", (delivery.c.state, delivery.c.parcel_id, delivery.c.receiver), _SEEN),
+    ("ix_delivery_dead", (delivery.c.receiver, delivery.c.destination, delivery.c.id), _DEAD),
     ("ix_delivery_by", (delivery.c.rule, delivery.c.parcel_id), delivery.c.rule != ""),
 ):
     Index(_name, *_columns, sqlite_where=_where, postgresql_where=_where)
@@ -277,7 +279,10 @@ request = Table(
     metadata,
     _id("id", primary_key=True),
     Column("kind", String(64), nullable=False),
+    Column("name", String(64), nullable=False),
     Column("document", Text, nullable=False),
+    Column("system", String(64), nullable=False),
+    Column("integration", String(64), nullable=False),
     Column("owner", String(255), nullable=False),
     Column("asked_by", String(255), nullable=False),
     Column("authority", String(255), nullable=False),
@@ -288,8 +293,30 @@ request = Table(
     Column("decided_at", BigInteger),
     Column("reason", String(1024), nullable=False),
     Column("config_version", Integer, nullable=False),
-    Index("ix_request_state", "state", "asked_at"),
+    Index("ix_request_asked_by", "asked_by", "state"),
+    Index("ix_request_owner", "owner", "state"),
 )
+
+replay = Table(
+    "replay",
+    metadata,
+    _id("id", primary_key=True),
+    Column("subscription", String(64), nullable=False),
+    Column("since", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=False),
+    Column("lane", String(8), nullable=False),
+    Column("asked_by", String(255), nullable=False),
+    Column("asked_at", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False),
+    _id("cursor", nullable=False),
+    Column("seen", BigInteger, nullable=False),
+    Column("made", BigInteger, nullable=False),
+    Column("moved_at", BigInteger, nullable=False),
+    Column("reason", String(1024), nullable=False),
+    Index("ix_replay_subscription", "subscription", "state"),
+    Index("ix_replay_state", "state", "moved_at"),
+)
+"""Events that a subscription is given again, and how far that has come."""
 
 access = Table(
     "access",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, func, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from core.clock import Micros
 from core.ledger.tables import config_version
@@ -33,6 +35,20 @@ def add(connection: Connection, batch: Sequence[Version]) -> list[int]:
         connection.execute(insert(config_version).values(**values, content=version.content, digest=digest))
         numbers.append(number)
     return numbers
+
+
+def add_next(connection: Connection, version: Version, based_on: int) -> int | None:
+    """Store a version that was made from number ``based_on``; None when that is not the newest any more."""
+    if latest_number(connection) != based_on:
+        return None
+    dialect: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
+    digest = hashlib.sha256(version.content.encode()).digest()
+    values = {"number": based_on + 1, "at": version.at, "who": version.who, "why": version.why}
+    statement = dialect.insert(config_version).values(**values, content=version.content, digest=digest)
+    # Another node may be storing the same number: who waited for it finds it taken.
+    mine = statement.on_conflict_do_nothing(index_elements=["number"]).returning(config_version.c.number)
+    stored: int | None = connection.execute(mine).scalar_one_or_none()
+    return stored
 
 
 def latest_number(connection: Connection) -> int:

@@ -21,22 +21,28 @@ from core.schedule import RetryPlan
 from core.trust import Identity
 from gateways.rest import checks
 from gateways.rest.access import Access
-from gateways.rest.endpoint import Answer, Ask, Endpoint, Reply
+from gateways.rest.administering import Administering
+from gateways.rest.catalogue import Catalogue
+from gateways.rest.certificates import Certificates
+from gateways.rest.endpoint import Answer, Ask, Endpoint, Handler, Reply
 from gateways.rest.gate import Gate
 from gateways.rest.handovers import Handovers
 from gateways.rest.inventory import inventory
 from gateways.rest.issuers import KeySets
+from gateways.rest.managing import Managing
 from gateways.rest.notifications import Notifications
 from gateways.rest.openapi import document
 from gateways.rest.payloads import Payloads
 from gateways.rest.receipts import Receipts
 from gateways.rest.redistribution import Redistributions
+from gateways.rest.requests import RequestEndpoints
 from gateways.rest.server import Server
 from gateways.rest.settings import Client, Issuer
 from gateways.rest.settings import Settings as Listen
 from gateways.rest.subscriptions import Subscriptions
 from gateways.rest.tls import Door
 from gateways.rest.uploads import Uploads
+from gateways.rest.values import ValueLists
 
 _log = log.get("rest")
 _FINISH: Final = 25.0
@@ -56,7 +62,7 @@ class RestGateway:
         self._door: Door | None = None
         self._started = asyncio.Event()
         gate = Gate(kernel, lambda: self._configuration)
-        self.endpoints = [*served(gate), self._openapi_endpoint()]
+        self.endpoints = [*served(gate), about(self.openapi)]
         self._server = Server(self.endpoints, settings, kernel.clock, lambda: kernel.desks.quotas)
 
     @classmethod
@@ -90,10 +96,6 @@ class RestGateway:
     def port(self) -> int:
         """The port it listens on, once it does."""
         return self._server.port
-
-    def _openapi_endpoint(self) -> Endpoint:
-        words = Answer("The OpenAPI 3.1 document.", media_type="application/json")
-        return Endpoint("GET", "/v1/openapi.json", self.openapi, "This document", "About", {200: words}, open=True)
 
     async def openapi(self, ask: Ask) -> Reply:
         """All endpoints, with what they take and give."""
@@ -133,11 +135,23 @@ class RestGateway:
         return RetryPlan()
 
 
+def about(handler: Handler) -> Endpoint:
+    """The endpoint of the OpenAPI document."""
+    words = Answer("The OpenAPI 3.1 document.", media_type="application/json")
+    return Endpoint("GET", "/v1/openapi.json", handler, "This document", "About", {200: words}, open=True)
+
+
 def served(gate: Gate) -> Sequence[Endpoint]:
     """Every subject's endpoints."""
     return [
         *Notifications(gate).endpoints(),
+        *Managing(gate).endpoints(),
         *Subscriptions(gate).endpoints(),
+        *RequestEndpoints(gate).endpoints(),
+        *Catalogue(gate).endpoints(),
+        *Certificates(gate).endpoints(),
+        *Administering(gate).endpoints(),
+        *ValueLists(gate).endpoints(),
         *Handovers(gate).endpoints(),
         *Payloads(gate).endpoints(),
         *Receipts(gate).endpoints(),

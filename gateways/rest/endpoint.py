@@ -87,6 +87,8 @@ class Answer:
     media_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
     """Header → what it says."""
+    others: tuple[str, ...] = ()
+    """Further media types it may come in, without a model."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,30 @@ class Gate:
             raise forbidden("only the system itself takes from its subscription")
         return found
 
+    def documents_of(self, caller: Caller) -> frozenset[str] | None:
+        """The systems whose agreements and subscriptions a caller may read: whose traffic it sees, and those it asks for."""
+        scope = caller.scope(self.configuration())
+        return None if scope is None else scope | {one for one in caller.systems if caller.may_ask_for(one)}
+
+    def demand_asking(self, caller: Caller, system: str) -> None:
+        """Raises unless the caller may ask for documents of a system: 404 for another authority's and for none."""
+        found = self.configuration().all("system").get(system)
+        if found is not None and caller.may_ask_for(system):
+            return
+        if found is not None and (system in caller.systems or caller.may_see(found.authority)):
+            raise forbidden("this takes the role system or supplier for that system")
+        raise absent()
+
+    def demand_list(self, system: str, named: str | None, pointer: str) -> None:
+        """Raises unless a subscription of a system may filter by a value list: by its own, or one of its authority's."""
+        if named is None:
+            return
+        configuration = self.configuration()
+        systems, found = configuration.all("system"), configuration.all("value-list").get(named)
+        own, keeper = systems.get(system), systems.get(found.owner) if found is not None else None
+        if own is None or keeper is None or keeper.authority != own.authority:
+            raise invalid_request([Flaw(pointer, "there is no such value list of your authority")])
+
 
 class Acting(Shape):
     """Which of the caller's systems it is for."""

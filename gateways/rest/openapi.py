@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -32,9 +33,11 @@ _SCHEMES: Final = {
 
 
 def document(endpoints: Iterable[Endpoint], *, url: str, version: str) -> dict[str, Any]:
-    """The whole document."""
+    """The whole document. Raises `ValueError` for two models of one name: references would lead to either."""
     listed = list(endpoints)
     models = sorted({model for one in listed for model in _models(one)}, key=lambda model: model.__name__)
+    if twice := [a.__name__ for a, b in pairwise(models) if a.__name__ == b.__name__]:
+        raise ValueError(f"two models are called {', '.join(twice)}: rename one of them")
     _, made = models_json_schema([(model, "validation") for model in models], ref_template=_REFERENCE, title="Stafet")
     paths: dict[str, Any] = {}
     for one in listed:
@@ -131,6 +134,8 @@ def _answer(answer: Answer) -> dict[str, Any]:
         said["content"] = {answer.media_type: {"schema": _reference(answer.model)}}
     elif answer.media_type != "application/json":
         said["content"] = {answer.media_type: {}}
+    for media_type in answer.others:
+        said.setdefault("content", {})[media_type] = {}
     if answer.headers:
         said["headers"] = {
             name: {"description": says, "schema": {"type": "string"}} for name, says in answer.headers.items()

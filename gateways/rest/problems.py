@@ -28,6 +28,7 @@ from core.errors import (
     Refused,
     StafetError,
     StaleLease,
+    Unfit,
     UsageError,
     WrongOffset,
     WrongState,
@@ -286,6 +287,8 @@ def problem_of(error: BaseException) -> Problem:
         case ConfigError():
             cause = error.cause + (f" ({error.remedy})" if error.remedy else "")
             return Problem(INVALID_DOCUMENT, cause, (Flaw(pointer(error.field), cause),))
+        case Unfit():
+            return Problem(INVALID_DOCUMENT, "documents would not fit together")
         case WrongState():
             return Problem(STATE, str(error))
         case WrongOffset():

@@ -17,7 +17,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, Final
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from pydantic import BaseModel, ValidationError
 
 from core import limits, log
@@ -51,8 +51,8 @@ class Server:
         for one in endpoints:
             paths.setdefault(one.path, {})[one.method] = one
         for path, methods in paths.items():
-            self._app.router.add_route("*", path, self._for(methods))
-        self._app.router.add_route("*", "/{rest:.*}", self._nothing)
+            self._app.router.add_route("*", path, self._for(methods), expect_handler=self._expected)
+        self._app.router.add_route("*", "/{rest:.*}", self._nothing, expect_handler=self._expected)
         self._runner: web.AppRunner | None = None
         self._site: web.TCPSite | None = None
         self.port = settings.port
@@ -69,6 +69,15 @@ class Server:
             return await self._handle(request, one)
 
         return handle
+
+    async def _expected(self, request: web.Request) -> web.StreamResponse | None:
+        """``Expect``: the one there is is met, any other is refused as whatever cannot be read."""
+        if request.headers.get("Expect", "").strip().lower() == "100-continue":
+            if request.version >= HttpVersion11:
+                await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                request.writer.output_size = 0  # the answer itself has not begun
+            return None
+        return self._problem(request, Problem(problems.UNREADABLE, "Expect: only 100-continue is taken"))
 
     async def _nothing(self, request: web.Request) -> web.StreamResponse:
         return self._problem(request, Problem(problems.NOT_FOUND))

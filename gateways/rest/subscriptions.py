@@ -17,6 +17,7 @@ from gateways.rest import events
 from gateways.rest.endpoint import Answer, Ask, Body, Endpoint, Reply
 from gateways.rest.gate import Gate
 from gateways.rest.loans import Deliveries, Pull, Verbs
+from gateways.rest.problems import forbidden
 
 _TAG: Final = "Subscription"
 
@@ -56,7 +57,12 @@ class Subscriptions:
         """
         wanted: Pull = ask.body
         lease = None if wanted.lease is None else int(wanted.lease * SECOND)
-        box, mailbox = self._box(ask), self._gate.kernel.desks.mailbox
+        found = self._gate.own_subscription(ask.caller, ask.path["subscription"])
+        if not self._gate.configuration().agreed(
+            found.integration, found.system, "receive", self._gate.kernel.clock.now()
+        ):
+            raise forbidden(f"service agreement: {found.system} may not receive under {found.integration} now")
+        box, mailbox = (found.system, found.id), self._gate.kernel.desks.mailbox
         lent = await mailbox.lend(box, limit=wanted.max, wait=int(wanted.wait * SECOND), lease=lease)
         lines = [await self._delivered(one) for one in lent]
         return Reply(b'{"deliveries":[' + b",".join(lines) + b"]}")

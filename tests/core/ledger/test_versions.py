@@ -48,3 +48,12 @@ def test_history_is_newest_first_and_limited(engine: Engine):
         (4, "change 3", ""),
         (3, "change 2", ""),
     ]
+
+
+def test_a_version_follows_the_one_it_was_made_from(engine: Engine):
+    """One made from another than the newest is not stored."""
+    with engine.begin() as connection:
+        assert versions.add_next(connection, Version(0, NOW, "bodil", "first", "a"), 0) == 1
+        assert versions.add_next(connection, Version(0, NOW, "anker", "second", "b"), 0) is None
+        assert versions.add_next(connection, Version(0, NOW, "anker", "second", "b"), 1) == 2
+        assert versions.get(connection, 2) == Version(2, NOW, "anker", "second", "b")

@@ -62,7 +62,7 @@ async def applied(node: Node) -> None:
     """The configuration directory as it is now becomes the next version."""
     operations = Operations(node.runtime, kernel(node, "local"), node.follow)
     directory = str(node.settings.config_path)
-    await operations.apply({"directory": directory, "who": "test", "why": "a change"}, lambda _: None)
+    await operations.table()["apply"]({"directory": directory, "who": "test", "why": "a change"}, lambda _: None)
 
 
 @dataclass

@@ -298,7 +298,7 @@ async def _applied(node: Node) -> None:
     """The configuration directory as it is now becomes the next version."""
     operations = Operations(node.runtime, kernel(node, "local"), node.follow)
     asked = {"directory": str(node.settings.config_path), "who": "test", "why": "a change"}
-    await operations.apply(asked, lambda _: None)
+    await operations.table()["apply"](asked, lambda _: None)
 
 
 @pytest.mark.requirement("R85")

@@ -18,6 +18,7 @@ _TABLES = (
     "list_value",
     "expectation",
     "request",
+    "replay",
     "access",
     "lookup",
     "statistic",
@@ -27,6 +28,7 @@ _COLUMNS = (("delivery", "fetched_at"), ("alarm", "mailed_at"))
 _REPLACED = {"ix_delivery_due", "ix_delivery_receiver"}
 _INDEXES = {
     *("ix_delivery_due", "ix_delivery_mail", "ix_delivery_trouble", "ix_delivery_to", "ix_delivery_by"),
+    "ix_delivery_dead",
     *("ix_parcel_from", "ix_parcel_under"),
 }
 
