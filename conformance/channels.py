@@ -49,7 +49,7 @@ AGREED: Final = {**phase4.AGREED, "exchanges": _exchanges()}
 
 def estate_of(root: Path, profile: str) -> Estate:
     """An estate in which files for the hospital wait at the municipality until they are pulled."""
-    estate = Estate(root, profile=profile, partner=AGREED)
+    estate = Estate(root, profile=profile, partner=AGREED, doors=True)
     estate.make()
     us, them = estate.municipality, estate.hospital
     path = us.home / "config" / "routes.yaml"

@@ -52,6 +52,13 @@ class Organisation:
     system: str
     port: int
     home: Path
+    door: int = 0
+    """Where others reach it, when something stands before its own port."""
+
+    @property
+    def reached(self) -> int:
+        """The port that others are told."""
+        return self.door or self.port
 
     def settings(self) -> NodeSettings:
         """Its node's settings."""
@@ -78,6 +85,8 @@ class Estate:
     profile: str = "edelivery-1.15"
     partner: Mapping[str, Any] = field(default_factory=dict)
     """What both partner files say beside the rest."""
+    doors: bool = False
+    """Whether others reach each at another port than its own, so that something can stand before it."""
     nodes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     at: datetime = field(default_factory=lambda: to_datetime(SystemClock().now()))
 
@@ -89,9 +98,16 @@ class Estate:
             "care-record",
             free_port(),
             self.root / "municipality",
+            free_port() if self.doors else 0,
         )
         self.hospital = Organisation(
-            "hospital", "Demo Hospital", "demo-hospital", "ward-record", free_port(), self.root / "hospital"
+            "hospital",
+            "Demo Hospital",
+            "demo-hospital",
+            "ward-record",
+            free_port(),
+            self.root / "hospital",
+            free_port() if self.doors else 0,
         )
         self.both = (self.municipality, self.hospital)
 
@@ -219,7 +235,7 @@ class Estate:
             "party_id": {"value": other.authority, "type": PARTY_TYPE},
             "system": other.system,
             "profile": self.profile,
-            "url": f"https://localhost:{other.port}/as4",
+            "url": f"https://localhost:{other.reached}/as4",
             "signing_certificates": [f"certificates/{other.name}-signing.pem"],
             "encryption_certificate": f"certificates/{other.name}-decryption.pem",
             "exchanges": [

@@ -3,8 +3,8 @@
 Rules:
 
 1. A cell is an exchange that happened: what arrived is compared octet for octet, and both sides' receipts must hold.
-2. Where a peer does otherwise than the specification, the cell says so in its own words (``peer``); it is never called green, and
-   the default policy is never loosened for it.
+2. Where a peer does otherwise than the specification, the cell says so in its own words (``peer``) and shows what passed; it is
+   never called green, and the default policy is never loosened for it.
 3. A new peer is one file in `conformance.peers` with the methods of `conformance.pairs.Foreign`.
 """
 
@@ -14,7 +14,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -40,8 +40,13 @@ def page(found: Sequence[Cell]) -> str:
         lines += ["", f"## {name} {version}, {profile}", "", "| | Direction | Case | What came of it |"]
         lines.append("| --- | --- | --- | --- |")
         rows = [c for c in found if (c.implementation, c.version, c.profile) == (name, version, profile)]
-        lines += [f"| {_SIGNS[c.result]} | {c.direction} | {c.case} | {c.detail.replace('|', '/')} |" for c in rows]
+        lines += [f"| {_SIGNS[c.result]} | {c.direction} | {c.case} | {_told(c)} |" for c in rows]
     return "\n".join(lines) + "\n"
+
+
+def _told(cell: Cell) -> str:
+    seen = f" ([what passed](interop/{cell.capture}))" if cell.capture else ""
+    return cell.detail.replace("|", "/") + seen
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -61,18 +66,30 @@ def main(arguments: list[str] | None = None) -> int:
 
     with tempfile.TemporaryDirectory(prefix="stafet-interop-") as folder:
         found: list[Cell] = []
+        shown = Path(folder) / "captures"
         if "phase4" in options.peers:
-            found += interop_push.run(Path(folder), options.profiles, say)
-            found += interop_pull.run(Path(folder), options.profiles, say)
+            found += interop_push.run(Path(folder), options.profiles, say, shown)
+            found += interop_pull.run(Path(folder), options.profiles, say, shown)
         if "as4" in options.peers:
-            for cell in interop_peppol.run(Path(folder)):
+            for cell in interop_peppol.run(Path(folder), shown):
                 say(cell)
                 found.append(cell)
+        captures = {c.capture: (shown / c.capture).read_text(encoding="utf-8") for c in found if c.capture}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps([asdict(c) for c in found], indent=1, ensure_ascii=False) + "\n")
     if options.page:
         options.page.write_text(page(found))
+        _write(options.page.with_suffix(""), captures)
     return 1 if any(c.result == "failed" for c in found) else 0
+
+
+def _write(folder: Path, captures: Mapping[str, str]) -> None:
+    """What passed, a file each; what earlier runs left goes."""
+    folder.mkdir(exist_ok=True)
+    for old in folder.glob("*.txt"):
+        old.unlink()
+    for name, text in captures.items():
+        (folder / name).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from conformance.peer import Peer, Sent
 from conformance.peers.as4_package import Answer, As4Package
 from conformance.peppol import NOTE, PARTICIPANT, PROCESS, PeppolEstate, document, note
 from conformance.pki import Authority, write
+from conformance.wire import Captures
 
 SIZE: Final = 1875
 LARGE: Final = 10 * 1024 * 1024
@@ -233,14 +234,15 @@ CASES: Final[Sequence[tuple[str, str, Callable[[PeppolPair], str]]]] = (
 )
 
 
-def run(root: Path) -> Iterator[Cell]:
-    """Every case with the package."""
-    estate = PeppolEstate(root / "peppol")
+def run(root: Path, shown: Path) -> Iterator[Cell]:
+    """Every case with the package; as `conformance.interop_push.run`."""
+    estate = PeppolEstate(root / "peppol", doors=True)
     estate.make()
-    peer = As4Package(estate)
+    peer, captures = As4Package(estate), Captures(estate, shown)
     try:
         estate.start(estate.municipality)
-        yield from cells(PeppolPair(estate, peer), estate.profile, CASES)  # type: ignore[arg-type]
+        yield from cells(PeppolPair(estate, peer), estate.profile, CASES, captures)  # type: ignore[arg-type]
     finally:
         peer.stop()
         estate.stop_all()
+        captures.stop()

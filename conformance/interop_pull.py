@@ -19,6 +19,7 @@ from conformance.channels import EVERY, IN, OUT, Channels, agreed_otherwise, est
 from conformance.estate import INTEGRATION
 from conformance.pairs import Case, Cell, Deviates, Failed, Pair, cells, large_file
 from conformance.peers.phase4 import Phase4
+from conformance.wire import Captures
 from core.ledger import parcels, trace
 
 # --- Stafet pulls -----------------------------------------------------------------------------------------------------
@@ -326,19 +327,20 @@ CASES: Final[Sequence[tuple[str, str, Case]]] = (
 )
 
 
-def run(root: Path, profiles: Sequence[str], say: Callable[[Cell], None]) -> list[Cell]:
-    """Every cell of pull and two-way, profile by profile."""
+def run(root: Path, profiles: Sequence[str], say: Callable[[Cell], None], shown: Path) -> list[Cell]:
+    """Every cell of pull and two-way, profile by profile; as `conformance.interop_push.run`."""
     found = []
     for profile in profiles:
         estate = estate_of(root / f"pull-{profile}", profile)
-        peer = Phase4(estate, profile, channels=f"{OUT},{IN}")
+        peer, captures = Phase4(estate, profile, channels=f"{OUT},{IN}"), Captures(estate, shown)
         try:
             estate.start(estate.municipality)
             pair = Pair(estate, peer)
-            for cell in cells(pair, profile, CASES):
+            for cell in cells(pair, profile, CASES, captures):
                 say(cell)
                 found.append(cell)
         finally:
             peer.stop()
             estate.stop_all()
+            captures.stop()
     return found

@@ -13,6 +13,7 @@ from conformance.estate import Estate
 from conformance.pairs import Case, Cell, Deviates, Failed, Pair, cells, large_file, observations
 from conformance.peer import Peer
 from conformance.peers.phase4 import AGREED, Phase4
+from conformance.wire import Captures
 from gateways.as4.evidence import is_duplicate
 
 
@@ -148,19 +149,20 @@ CASES: Final[Sequence[tuple[str, str, Case]]] = (
 )
 
 
-def run(root: Path, profiles: Sequence[str], say: Callable[[Cell], None]) -> list[Cell]:
-    """The whole matrix."""
+def run(root: Path, profiles: Sequence[str], say: Callable[[Cell], None], shown: Path) -> list[Cell]:
+    """The whole matrix; what passed where the peer deviates goes to the folder ``shown``."""
     found = []
     for profile in profiles:
-        estate = Estate(root / profile, profile=profile, partner=AGREED)
+        estate = Estate(root / profile, profile=profile, partner=AGREED, doors=True)
         estate.make()
-        peer = Phase4(estate, profile)
+        peer, captures = Phase4(estate, profile), Captures(estate, shown)
         try:
             estate.start(estate.municipality)
-            for cell in cells(Pair(estate, peer), profile, CASES):
+            for cell in cells(Pair(estate, peer), profile, CASES, captures):
                 say(cell)
                 found.append(cell)
         finally:
             peer.stop()
             estate.stop_all()
+            captures.stop()
     return found

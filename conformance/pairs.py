@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 
 from conformance.estate import INTEGRATION, Estate
 from conformance.peers.phase4 import PeerFailed
+from conformance.wire import Captures
 from core.ledger import deliveries, trace
 from core.runtime import read_only_engine
 
@@ -42,6 +43,8 @@ class Cell:
     result: str
     detail: str
     milliseconds: float
+    capture: str = ""
+    """The file that shows what passed, where the peer does otherwise than the specification."""
 
 
 class Said(Protocol):
@@ -165,15 +168,17 @@ def large_file(pair: Pair) -> list[Path]:
     return [path]
 
 
-def cells(pair: Pair, profile: str, cases: Sequence[tuple[str, str, Case]]) -> Iterator[Cell]:
+def cells(pair: Pair, profile: str, cases: Sequence[tuple[str, str, Case]], captures: Captures) -> Iterator[Cell]:
     """Every case of a pair, in turn."""
     for direction, name, case in cases:
-        begun = time.perf_counter()
+        captures.begin()
+        begun, capture = time.perf_counter(), ""
         try:
             result, detail = "ok", case(pair)
         except Deviates as deviation:
             result, detail = "peer", str(deviation)
+            capture = captures.keep(pair.peer.name, profile, direction, name)
         except (Failed, PeerFailed) as failure:
             result, detail = "failed", str(failure)
         took = (time.perf_counter() - begun) * 1000
-        yield Cell(pair.peer.name, pair.peer.version, profile, direction, name, result, detail, took)
+        yield Cell(pair.peer.name, pair.peer.version, profile, direction, name, result, detail, took, capture)

@@ -119,7 +119,7 @@ class Peer:
         anchors = (self.estate.municipality.home / "config" / "certificates" / "demo-ca.pem").read_text()
         client = Client()
         try:
-            url = f"https://localhost:{self.estate.hospital.port}/as4"
+            url = f"https://localhost:{self.estate.hospital.reached}/as4"
             return await client.post(
                 url,
                 sent.message.content_type,

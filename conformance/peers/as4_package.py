@@ -97,7 +97,7 @@ class As4Package:
             "recipient": PARTICIPANT[them.name],
             "process": PROCESS,
             "document_type": NOTE,
-            "their_url": f"https://localhost:{them.port}/as4",
+            "their_url": f"https://localhost:{them.reached}/as4",
         }
         path = estate.root / "as4-package.json"
         path.write_text(json.dumps(facts, default=str))

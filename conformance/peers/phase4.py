@@ -116,7 +116,7 @@ class Phase4:
             "serviceType": SERVICE_TYPE,
             "action": ACTION,
             "url": f"https://localhost:{us.port}/as4",
-            "theirUrl": f"https://localhost:{them.port}/as4",
+            "theirUrl": f"https://localhost:{them.reached}/as4",
             **more,
         }
         path = self.log.with_suffix(".properties")
