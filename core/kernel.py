@@ -25,6 +25,7 @@ from sqlalchemy import Connection
 
 from core import commands, limits, log
 from core.admission import Admission, Admitted
+from core.asking import Keeper, Lease, Staging
 from core.clock import HOUR, SECOND, Micros
 from core.commands import Answer, Freeze, Loans, Settlement, SettlementResult
 from core.config import Configuration
@@ -33,7 +34,7 @@ from core.delivery import Delivery, Event, Frozen
 from core.desk.desks import Desks
 from core.errors import Overloaded, OverQuota, Refused, StaleLease
 from core.expectation import expected
-from core.gateway import Answered, Keeper, Lease, Staging
+from core.gateway import Answered
 from core.keys import seal, unseal
 from core.ledger import deliveries as queue
 from core.ledger import parcels

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 from core import backup, commands, limits
 from core.applying import Applying
+from core.asking import Lease
 from core.clock import Micros
 from core.commands import Settlement, SettlementResult, Skip
 from core.config import Configuration
@@ -24,7 +25,6 @@ from core.description import Description
 from core.desk.looking import Looking
 from core.desk.redistribution import Goal, Why
 from core.errors import NotFound, PayloadError, StafetError, StaleLease, UsageError, WrongState
-from core.gateway import Lease
 from core.kernel import NodeKernel
 from core.ledger import alarms, parcels, unreachable, uploads
 from core.ledger import deliveries as queue

@@ -13,11 +13,12 @@ from pydantic import BaseModel
 from accesspoint.client import Client
 from accesspoint.server import Server, server_context
 from core import limits, log
+from core.asking import Kernel
 from core.clock import DAY, SECOND, Micros
 from core.config import EMPTY, Configuration, Problem
 from core.delivery import Delivery
 from core.errors import ConfigError
-from core.gateway import Kernel, Outcome
+from core.gateway import Outcome
 from core.local import Operation, Progress
 from core.pace import Pace
 from core.parcel import Parcel

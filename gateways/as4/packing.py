@@ -30,8 +30,8 @@ from accesspoint.sbdh import Header, HeaderReader, content_ids
 from accesspoint.tokens import fingerprint
 from accesspoint.wss import AttachmentDigest
 from core import failpoint, limits
+from core.asking import Keeper, Kernel
 from core.delivery import Delivery, Frozen
-from core.gateway import Keeper, Kernel
 from core.keys import seal, unseal
 from core.parcel import Parcel, Payload
 from gateways.as4.mapping import community_properties, part_properties, user_message

@@ -30,9 +30,9 @@ from accesspoint.server import SOAP_TYPE, Answer, Streamed
 from accesspoint.soap import Envelope
 from accesspoint.wss import Trust, verify
 from core import limits, log
+from core.asking import Kernel, Lease
 from core.clock import SECOND, Micros
 from core.errors import PayloadError, StafetError, StaleLease
-from core.gateway import Kernel, Lease
 from gateways.as4.callbacks import Callbacks
 from gateways.as4.packing import Packer
 from gateways.as4.partners import Neighbour, Partners

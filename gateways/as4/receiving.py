@@ -29,10 +29,10 @@ from accesspoint.signals import fault_envelope
 from accesspoint.soap import Envelope
 from accesspoint.tokens import fingerprint
 from core import failpoint
+from core.asking import Kernel, Sink, Staging
 from core.clock import SECOND
 from core.config import Configuration
 from core.errors import Invalid, NotAllowed, Overloaded, TooLarge
-from core.gateway import Kernel, Sink, Staging
 from core.parcel import Item, Judgement, Key, Parcel, Payload
 from gateways.as4.callbacks import Callbacks
 from gateways.as4.mapping import description, facts, media_type, payload_name

@@ -20,10 +20,11 @@ from accesspoint.errors import EbmsError, RemoteError, SoapFault
 from accesspoint.outbound import SUCCESS, build, judge_answer, new_cid
 from accesspoint.pmode import PMode
 from core import failpoint
+from core.asking import Kernel
 from core.clock import SECOND
 from core.delivery import Delivery
 from core.errors import UsageError
-from core.gateway import Kernel, Outcome
+from core.gateway import Outcome
 from core.parcel import Parcel
 from core.trust import common_name
 from gateways.as4.evidence import code_of, is_duplicate, reason_of, receipt_of, refusal_of, says_already

@@ -22,8 +22,8 @@ from accesspoint.pmode import PMode
 from accesspoint.receipts import parse_errors
 from accesspoint.server import Answer
 from accesspoint.soap import Envelope
+from core.asking import Kernel
 from core.delivery import Delivery
-from core.gateway import Kernel
 from core.parcel import Key, Parcel
 from core.receipt import Receipt, Verdict
 from gateways.as4.evidence import code_of, reason_of, receipt_of, refusal_of

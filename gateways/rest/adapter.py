@@ -11,10 +11,11 @@ from typing import ClassVar, Final
 from pydantic import BaseModel
 
 from core import log
+from core.asking import Kernel
 from core.config import EMPTY, Configuration, Problem
 from core.delivery import Delivery
 from core.errors import ConfigError
-from core.gateway import Kernel, Outcome
+from core.gateway import Outcome
 from core.parcel import Parcel
 from core.radar import Watched
 from core.schedule import RetryPlan

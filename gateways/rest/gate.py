@@ -8,8 +8,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from core.asking import Kernel
 from core.config import Configuration
-from core.gateway import Kernel
 from core.integration import Capability, Integration
 from core.subscription import Subscription
 from gateways.rest.access import Caller, demand_system

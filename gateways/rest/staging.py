@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import Any
 
-from core.gateway import Kernel, Sink
+from core.asking import Kernel, Sink
 from core.parcel import Payload
 from gateways.rest.problems import Flaw, invalid_request
 

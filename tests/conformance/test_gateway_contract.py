@@ -19,11 +19,12 @@ from pydantic import BaseModel, ConfigDict
 
 from conformance.gateway_contract import GatewayContract
 from conformance.workbench import PATIENCE, Behaviour, Bench, World, opened
+from core.asking import Kernel
 from core.config import Configuration, Problem
 from core.delivery import Delivery
 from core.description import Description
 from core.errors import Refused
-from core.gateway import Kernel, Outcome
+from core.gateway import Outcome
 from core.keys import create_kek
 from core.parcel import Item, Judgement, Key, Parcel
 from core.receipt import Level, Receipt, Verdict

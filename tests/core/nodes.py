@@ -14,12 +14,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Connection, select
 
+from core.asking import Kernel
 from core.clock import Clock, SystemClock
 from core.config import KERNEL_KINDS, Configuration, Problem, load
 from core.delivery import Delivery, State
 from core.description import Description
 from core.dispatcher import Dispatcher
-from core.gateway import Kernel, Outcome
+from core.gateway import Outcome
 from core.kernel import NodeKernel
 from core.keys import create_kek
 from core.ledger import deliveries as queue

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from core import commands, limits
+from core.asking import Kernel, Lease
 from core.clock import DAY, HOUR, SECOND, FrozenClock
 from core.commands import Settlement
 from core.delivery import Delivery, Frozen, State
 from core.description import Description
 from core.errors import Conflict, Overloaded, PayloadError, StaleLease
-from core.gateway import Kernel, Lease, Outcome
+from core.gateway import Outcome
 from core.kernel import NodeKernel
 from core.ledger import deliveries as queue
 from core.ledger import parcels
