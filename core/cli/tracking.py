@@ -21,7 +21,7 @@ from core.errors import UsageError
 from core.ledger import looking as look_rows
 from core.ledger import search as parcel_rows
 from core.ledger import statistics as sum_rows
-from core.limits import PAGE, PAGE_MOST
+from core.limits import PAGE, PAGE_MOST, STATISTIC_LOOK
 from core.runtime import Catalogue
 
 Since = Annotated[str, typer.Option(help="From then on: 7d, 24h, 30m, a date or a time (Danish).")]
@@ -164,6 +164,7 @@ def statistics(
         for one in found
     ]
     table("statistics", (*asked.by, "parcels", "octets"), rows)
+    say(f"brought up to date every {STATISTIC_LOOK // MINUTE} minutes while a node runs")
     if unused:
         table("unused", ("kind", "id"), [(one.kind, one.id) for one in idle])
 

@@ -19,10 +19,11 @@ from core.ledger import expectations
 from core.ledger.alarms import Alarm
 from core.ledger.deliveries import add_deliveries
 from core.ledger.driver import Insert
-from core.ledger.tables import further_answer, idempotency, inline_payload, lookup, parcel, payload
+from core.ledger.tables import delivery, further_answer, idempotency, inline_payload, lookup, parcel, payload
 from core.ledger.trace import Entry
 from core.limits import TRANSFER
 from core.parcel import Acceptance, Item, Judgement, Key, Parcel, Past, Payload
+from core.system import RESIDUAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,9 @@ def _store(connection: Connection, new: Sequence[Accept]) -> None:
     _PAYLOAD.run(connection, [_payload_row(*one) for one in numbered])
     _INLINE.run(connection, [(name, i, p.inline) for name, i, p in numbered if p.inline is not None])
     add_deliveries(connection, [(d, a.owner) for a in new for d in a.deliveries])
+    for residual in (a for a in new if "cause" in a.facts):  # rare: people ask first of all why it lies there
+        mine = update(delivery).where(delivery.c.parcel_id == residual.item.parcel.id)
+        connection.execute(mine.values(last_code=RESIDUAL, last_reason=residual.facts["cause"][:1024]))
     _LOOKUP.run(connection, [(name, a.item.parcel.id) for a in new for name in names_of(a.item.parcel.description)])
     expectations.add(connection, [one for a in new for one in a.expectations])
 
