@@ -70,13 +70,15 @@ class _Publisher(threading.Thread):
     def __init__(self, town: Town, name: str) -> None:
         super().__init__(daemon=True)
         self._town, self._name, self._ending = town, name, threading.Event()
+        self._abandoned = False
         self._tls = town.client_context("publisher")
         self.accepted: list[tuple[str, str]] = []
         """Ids and keys, in the order in which they were accepted."""
 
-    def stop(self) -> None:
-        """End once what is under way has been answered."""
+    def stop(self, *, at_once: bool = False) -> None:
+        """End once what is under way has been answered, or ``at_once``, when there is nobody to answer."""
         self._ending.set()
+        self._abandoned = at_once
         self.join()
 
     def run(self) -> None:
@@ -85,19 +87,22 @@ class _Publisher(threading.Thread):
         while not self._ending.is_set():
             number += 1
             event, key = f"{self._name}-{number:06d}", f"{self._name}-case-{number % KEYS}"
-            self._publish({"specversion": "1.0", "id": event, "source": "/crash", "type": "news", "correlationid": key})
-            self.accepted.append((event, key))
+            said = {"specversion": "1.0", "id": event, "source": "/crash", "type": "news", "correlationid": key}
+            if self._publish(said):
+                self.accepted.append((event, key))
             time.sleep(0.005)
 
-    def _publish(self, event: dict[str, Any]) -> None:
+    def _publish(self, event: dict[str, Any]) -> bool:
+        """Until it is accepted, or nobody wants it any more."""
         body, headers = json.dumps(event).encode(), {"Content-Type": "application/cloudevents+json"}
         request = urllib.request.Request(f"{self._town.url}/v1/notifications", body, headers)
-        while True:
+        while not self._abandoned:
             try:
                 with urllib.request.urlopen(request, timeout=10, context=self._tls):
-                    return
+                    return True
             except (urllib.error.URLError, OSError):
                 time.sleep(0.05)
+        return False
 
 
 class Series:
@@ -116,12 +121,14 @@ class Series:
                 self._begin(name)
             for publisher in self._publishers:
                 publisher.start()
+            ended = False
             try:
                 for victim in kills:
                     self._kill(victim)
+                ended = True
             finally:
                 for publisher in self._publishers:
-                    publisher.stop()
+                    publisher.stop(at_once=not ended)
             self._settle()
             self._compare()
         finally:

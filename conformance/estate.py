@@ -25,7 +25,7 @@ import yaml
 from conformance.pki import Authority, Kind, Use, write
 from core.clock import SystemClock, to_datetime
 from core.keys import create_kek
-from core.local import ask
+from core.local import NodeError, ask
 from core.settings import NodeSettings, load_settings
 
 PARTY_TYPE: Final = "urn:oasis:names:tc:ebcore:partyid-type:unregistered:stafet-demo"
@@ -294,7 +294,7 @@ class Estate:
                 status: dict[str, Any] = ask(path, "status", {})
                 if not status["not_ready"] and (process is None or status["pid"] == process.pid):
                     return status
-            except (ConnectionError, OSError):
+            except (NodeError, OSError):  # it is not there yet, or not any more
                 pass
             time.sleep(0.02)
         tail = (one.home / "node.log").read_text(errors="replace")[-2000:]

@@ -25,7 +25,7 @@ from conformance.estate import free_port
 from conformance.pki import Authority, write
 from core.clock import SystemClock, to_datetime
 from core.keys import create_kek
-from core.local import ask
+from core.local import NodeError, ask
 from core.settings import NodeSettings, load_settings
 
 AUTHORITY: Final = "11223344"
@@ -127,7 +127,7 @@ class Town:
                 status = ask(path, "status", {})
                 if not status["not_ready"] and status["pid"] == self.process.pid:
                     return
-            except (ConnectionError, OSError):
+            except (NodeError, OSError):  # it is not there yet, or not any more
                 pass
             time.sleep(0.02)
         tail = (self.home / "node.log").read_text(errors="replace")[-2000:]
