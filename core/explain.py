@@ -147,6 +147,13 @@ def standing(
     return lines
 
 
+def whither(receiver: str, gateway: str, destination: str) -> str:
+    """Where a delivery goes, and how: through a gateway, or fetched by its system, be it by a subscription."""
+    if gateway:
+        return f"to {receiver} through {gateway}"
+    return f"to {receiver} (subscription {destination}), who pulls" if destination else f"to {receiver}, who pulls"
+
+
 def not_attempted(since: int, probe_at: int, last_code: str, last_reason: str) -> str:
     """Why a delivery of a paused destination waits."""
     said = f"{last_code} {last_reason}".strip()

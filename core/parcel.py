@@ -94,6 +94,8 @@ class Item:
     answer: bytes = b""
     note: dict[str, str] = field(default_factory=dict)
     """Safe facts for the trace: who spoke, over what, with which verdict."""
+    names: tuple[str, ...] = ()
+    """Further names by which people outside will look for it, beside those of its description; never a person's."""
 
 
 class Judgement(StrEnum):

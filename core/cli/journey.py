@@ -64,10 +64,8 @@ def trace_of(reference: Reference, as_json: Json = False) -> None:
     table(f"parcel {found.parcel}" if found.parcel else f"refused: {reference}", ("when", "what", "details"), rows)
     for one in found.deliveries:
         kept = sum(r.delivery_id == one.id for r in found.receipts)
-        via = f" through {one.gateway}" if one.gateway else ", who pulls"
-        say(
-            f"to {one.receiver}{via}: {one.state}" + (f", {kept} receipt{'s' if kept > 1 else ''} kept" if kept else "")
-        )
+        where = words.whither(one.receiver, one.gateway, one.destination)
+        say(f"{where}: {one.state}" + (f", {kept} receipt{'s' if kept > 1 else ''} kept" if kept else ""))
 
 
 def explain(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from core.desk.alarming import Alarming
 from core.desk.backlog import Backlogs
 from core.desk.handing import Handing
 from core.desk.history import History
@@ -13,6 +14,7 @@ from core.desk.replay import Replays
 from core.desk.requests import Requests
 from core.desk.search import Search
 from core.desk.statistics import Statistics
+from core.desk.tracing import Tracing
 from core.desk.uploads import Uploads
 from core.desk.values import Values
 from core.mailroom import Mailroom
@@ -35,6 +37,8 @@ class Desks:
         self.search = Search(runtime)
         self.statistics = Statistics(runtime)
         self.looking = Looking(runtime)
+        self.tracing = Tracing(runtime)
+        self.alarming = Alarming(runtime)
         self.uploads = Uploads(runtime)
         self.handing = Handing(runtime)
         self.redistribution = Redistribution(runtime, self.uploads)

@@ -73,7 +73,7 @@ class Handing:
 
     async def look(self, parcel_id: str, scope: frozenset[str] | None) -> Seen:
         """A parcel as these systems see it; None sees all. Raises `NotFound`."""
-        return await self._runtime.read(_look, parcel_id, scope)
+        return await self._runtime.read(seen_by, parcel_id, scope)
 
     # -- octets
 
@@ -153,7 +153,8 @@ class Said:
     text: str = ""
 
 
-def _look(connection: Connection, parcel_id: str, scope: frozenset[str] | None) -> Seen:
+def seen_by(connection: Connection, parcel_id: str, scope: frozenset[str] | None) -> Seen:
+    """The same as `Handing.look`, for whoever has a connection."""
     rows = queue.of_parcel(connection, parcel_id)
     parcel = parcels.load(connection, parcel_id)
     if scope is not None and parcel.sender not in scope:

@@ -2,7 +2,7 @@
 
 Rules:
 
-1. Only who sent a parcel is answered; for everybody else it does not exist.
+1. Only who sent a parcel is answered, and who may see all its sender's traffic; for everybody else it does not exist.
 2. One model of how far a delivery has come serves systems that pull and those that are delivered to::
 
        waiting ─► lent ─► fetched ─► acknowledged ─► understood
@@ -19,11 +19,15 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from core import limits
 from core.clock import Micros
 from core.delivery import State
+from core.desk.page import Page
+from core.desk.search import page_of
 from core.errors import NotFound
 from core.expectation import Expectation
 from core.ledger import deliveries, expectations, search
+from core.ledger.search import Asked
 from core.receipt import Level
 from core.runtime import Runtime
 from core.system import RESIDUAL
@@ -57,10 +61,11 @@ class Receiving:
 
 @dataclass(frozen=True, slots=True)
 class Awaited:
-    """A receipt that is or was expected."""
+    """A receipt that is or was expected. ``system`` is "" where whoever serves a function may give it."""
 
     level: str
     of: str
+    system: str
     due_at: Micros
     state: str
     met_at: Micros | None
@@ -74,6 +79,7 @@ class Insight:
     accepted_at: Micros
     integration: str
     type: str
+    sender: str
     receiving: tuple[Receiving, ...]
     awaited: tuple[Awaited, ...]
     nobody: bool
@@ -86,22 +92,33 @@ class Insights:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
-    async def of(self, parcel_id: str, sender: str) -> Insight:
-        """What became of a parcel of ``sender``'s. Raises `NotFound`, also for a parcel of another's."""
-        return await self._runtime.read(insight, parcel_id, sender)
+    async def of(self, parcel_id: str, senders: frozenset[str] | None) -> Insight:
+        """What became of a parcel of one of these senders' (None = anybody's). Raises `NotFound`, also for another's."""
+        return await self._runtime.read(insight, parcel_id, senders)
+
+    async def called(self, asked: Asked, limit: int = limits.PAGE) -> Page[Insight]:
+        """What became of a page of parcels that their senders call by a name, the newest first."""
+        return await self._runtime.read(called, asked, limit)
 
 
-def insight(connection: Connection, parcel_id: str, sender: str) -> Insight:
+def called(connection: Connection, asked: Asked, limit: int) -> Page[Insight]:
+    """The same for whoever has a connection; what somebody only receives is not among them."""
+    page = page_of(connection, asked, limit)
+    mine = [one.parcel_id for one in page.items if asked.systems is None or one.sender in asked.systems]
+    return Page(tuple(insight(connection, parcel_id, asked.systems) for parcel_id in mine), page.next)
+
+
+def insight(connection: Connection, parcel_id: str, senders: frozenset[str] | None) -> Insight:
     """The same for whoever has a connection."""
     found = search.get(connection, [parcel_id])
-    if not found or found[0].sender != sender:
+    if not found or (senders is not None and found[0].sender not in senders):
         raise NotFound(f"no parcel {parcel_id!r}")
     receiving = tuple(_receiving(row) for row in deliveries.of_parcel(connection, parcel_id))
-    awaited = tuple(_awaited(row) for row in expectations.of_parcel(connection, parcel_id))
+    awaited = awaited_of(connection, parcel_id)
     residual = any(one.receiver == RESIDUAL for one in receiving)
     one = found[0]
     facts = (one.parcel_id, one.accepted_at, one.integration, one.type)
-    return Insight(*facts, receiving, awaited, nobody=not receiving, residual=residual)
+    return Insight(*facts, one.sender, receiving, awaited, nobody=not receiving, residual=residual)
 
 
 def _receiving(row: Any) -> Receiving:
@@ -126,6 +143,12 @@ def stage_of(state: State, *, pulled: bool, attempts: int, fetched: bool) -> str
     return "lent" if pulled else "tried"
 
 
+def awaited_of(connection: Connection, parcel_id: str) -> tuple[Awaited, ...]:
+    """The receipts that are or were expected for a parcel."""
+    return tuple(_awaited(row) for row in expectations.of_parcel(connection, parcel_id))
+
+
 def _awaited(row: Any) -> Awaited:
     whom = Expectation(row.id, row.parcel_id, Level(row.level), row.kind, row.name, row.due_at).who()
-    return Awaited(row.level, whom, row.due_at, row.state, row.met_at)
+    system = "" if row.kind == "function" else row.name
+    return Awaited(row.level, whom, system, row.due_at, row.state, row.met_at)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from core.clock import Micros
-from core.ledger.tables import alarm, meta
+from core.ledger.tables import alarm, delivery, meta, parcel
 
 _MAILS: Final = "mails"
 _BATCH: Final = 500
@@ -93,3 +93,53 @@ def count_open(connection: Connection) -> int:
 def clear(connection: Connection, ids: Sequence[str], at: Micros) -> None:
     """Somebody has seen to them."""
     connection.execute(update(alarm).where(alarm.c.id.in_(ids)).values(cleared_at=at))
+
+
+# --- for whom an alarm is ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which open alarms; what is left empty matches everything. ``before`` is the time and id a page ended with.
+
+    ``systems`` (None = all) are those of whoever asks: theirs are the alarms about what they sent, and about what went to them
+    alone. Of what others get as well the words may name the others.
+    """
+
+    code: str = ""
+    parcel_id: str = ""
+    systems: frozenset[str] | None = None
+    before: tuple[Micros, str] | None = None
+
+
+def find(connection: Connection, asked: Asked, limit: int) -> list[Alarm]:
+    """Those nobody has cleared, the newest first."""
+    query = select(alarm).where(alarm.c.cleared_at.is_(None), *_theirs(asked.systems))
+    if asked.code:
+        query = query.where(alarm.c.code == asked.code)
+    if asked.parcel_id:
+        query = query.where(alarm.c.parcel_id == asked.parcel_id)
+    if asked.before is not None:
+        at, name = asked.before
+        query = query.where(or_(alarm.c.at < at, and_(alarm.c.at == at, alarm.c.id < name)))
+    rows = connection.execute(query.order_by(alarm.c.at.desc(), alarm.c.id.desc()).limit(limit))
+    return [Alarm(r.id, r.at, r.code, r.text, r.parcel_id) for r in rows]
+
+
+def clear_theirs(connection: Connection, ids: Sequence[str], at: Micros, systems: frozenset[str] | None) -> list[str]:
+    """The same as `clear`, of those that are theirs; gives these, with those that somebody has cleared already."""
+    query = select(alarm.c.id).where(alarm.c.id.in_(ids), *_theirs(systems))
+    mine = sorted(connection.execute(query).scalars())
+    still = alarm.c.id.in_(mine) & alarm.c.cleared_at.is_(None)
+    connection.execute(update(alarm).where(still).values(cleared_at=at))
+    return mine
+
+
+def _theirs(systems: frozenset[str] | None) -> list[ColumnElement[bool]]:
+    if systems is None:
+        return []
+    named = sorted(systems)
+    of_it = delivery.c.parcel_id == alarm.c.parcel_id
+    sent = exists().where(parcel.c.id == alarm.c.parcel_id, parcel.c.sender.in_(named))
+    gets, others = exists().where(of_it, delivery.c.receiver.in_(named)), delivery.c.receiver.not_in(named)
+    return [or_(sent, and_(gets, ~exists().where(of_it, others)))]

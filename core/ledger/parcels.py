@@ -121,13 +121,14 @@ def _store(connection: Connection, new: Sequence[Accept]) -> None:
     for residual in (a for a in new if "cause" in a.facts):  # rare: people ask first of all why it lies there
         mine = update(delivery).where(delivery.c.parcel_id == residual.item.parcel.id)
         connection.execute(mine.values(last_code=RESIDUAL, last_reason=residual.facts["cause"][:1024]))
-    _LOOKUP.run(connection, [(name, a.item.parcel.id) for a in new for name in names_of(a.item.parcel.description)])
+    _LOOKUP.run(connection, [(name, a.item.parcel.id) for a in new for name in names_of(a.item)])
     expectations.add(connection, [one for a in new for one in a.expectations])
 
 
-def names_of(description: Description) -> list[str]:
+def names_of(item: Item) -> list[str]:
     """What a parcel can be looked up by beside its own ids: never its subjects."""
-    named = [description.correlation_id, description.process_id, *(one.id for one in description.references)]
+    said = item.parcel.description
+    named = [said.correlation_id, said.process_id, *(one.id for one in said.references), *item.names]
     return list(dict.fromkeys(name[:NAME_SIZE] for name in named if name))
 
 

@@ -330,6 +330,7 @@ access = Table(
     Column("outcome", String(64), nullable=False),
     Index("ix_access_by", "who", "id"),
     Index("ix_access_of", "object", "id"),
+    Index("ix_access_in", "authority", "id"),
 )
 
 lookup = Table(

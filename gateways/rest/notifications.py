@@ -177,7 +177,8 @@ class Notifications:
         )
         said = json.dumps([integration.id, event.fields, event.media_type, payload.sha256.hex()], sort_keys=True)
         key = Key(f"rest/{system}", event.key)
-        return _Ready(event, Item(parcel, key, hashlib.sha256(said.encode()).digest(), b"", _SAFE_NOTE))
+        fingerprint = hashlib.sha256(said.encode()).digest()
+        return _Ready(event, Item(parcel, key, fingerprint, b"", _SAFE_NOTE, (event.id,)))
 
 
 def _published(event: Event, acceptance: Acceptance) -> Published:

@@ -101,6 +101,13 @@ def test_an_unknown_state_or_code_is_shown_as_it_is():
     assert explain.standing("odd", "x", "y", lambda code: "") == ["odd", "last word: x: y"]
 
 
+def test_where_a_delivery_goes_is_said_with_how():
+    """Through a gateway, or fetched: by the system, or by one of its subscriptions."""
+    assert explain.whither("journal", "as4", "egedal") == "to journal through as4"
+    assert explain.whither("journal", "", "stays") == "to journal (subscription stays), who pulls"
+    assert explain.whither("journal", "", "") == "to journal, who pulls"
+
+
 def test_what_waits_in_a_mailbox_is_not_attempted():
     """A delivery that its receiver pulls waits for the receiver, not for us."""
     assert explain.standing("ready", "", "", lambda code: "", pulled=True) == ["it waits until the system takes it"]

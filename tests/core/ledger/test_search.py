@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -115,6 +116,16 @@ def test_any_name_finds_its_parcel(engine: Engine):
         assert ids(connection, reference=mine, integration="bookings") == []
         assert ids(connection, reference=mine, states=(State.READY, State.HELD)) == [mine]
         assert ids(connection, reference="nothing") == []
+
+
+@pytest.mark.requirement("R75")
+def test_a_name_of_the_gateways_finds_its_parcel(engine: Engine):
+    """What people outside call it, beside what its description says; once, though it says the same."""
+    made = a_parcel(description=Description(type="letter", sender="birkelund-post", process_id="stay-7"))
+    accept = an_accept("k-1", parcel=made)
+    with engine.begin() as connection:
+        parcels.accept_many(connection, [replace(accept, item=replace(accept.item, names=("stay-7", "e-1")))])
+        assert ids(connection, reference="e-1") == ids(connection, reference="stay-7") == [made.id]
 
 
 def test_long_names_are_found_as_they_were_cut(engine: Engine):
