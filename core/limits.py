@@ -221,6 +221,10 @@ STATISTIC_AGAIN: Final = 24 * HOUR
 STATISTIC_KEPT: Final = 1826 * DAY
 #: How long it is kept who looked at what, unless the node says otherwise: the fixed time for logs that cannot be configured.
 ACCESS_KEPT: Final = 90 * DAY
+#: Entries of the usage log that one request makes at most: who acts on more at once is found by the first.
+LOOKS_AT_ONCE: Final = 100
+#: Characters of what was looked at, as the usage log keeps it: what its column holds.
+LOOKED_AT: Final = 255
 #: Rows on a page when nobody says.
 PAGE: Final = 50
 #: Rows on a page at most: a page is made in memory.

@@ -7,7 +7,7 @@ Rules:
 
        waiting ─► lent ─► fetched ─► acknowledged ─► understood
                ─► tried ─► sent ──►      │        ─► rejected
-       held, failed (a dead letter where the system pulls)
+       held, failed (a dead letter where the system pulls), redistributed (its receiver sent it on: nobody calls it refused)
 
 3. That nobody gets a parcel is an answer as well.
 """
@@ -27,6 +27,7 @@ from core.desk.search import page_of
 from core.errors import NotFound
 from core.expectation import Expectation
 from core.ledger import deliveries, expectations, search
+from core.ledger.handing import wrong_here
 from core.ledger.search import Asked
 from core.receipt import Level
 from core.runtime import Runtime
@@ -45,9 +46,12 @@ _SETTLED = {
 
 @dataclass(frozen=True, slots=True)
 class Receiving:
-    """How far a parcel has come with one receiver. ``rule`` is the route or subscription that matched."""
+    """How far a parcel has come with one receiver. ``rule`` is the route or subscription that matched, ``subscription`` the one
+    it is fetched by, "" where there is none."""
 
+    delivery: str
     receiver: str
+    subscription: str
     rule: str
     stage: str
     state: str
@@ -113,23 +117,35 @@ def insight(connection: Connection, parcel_id: str, senders: frozenset[str] | No
     found = search.get(connection, [parcel_id])
     if not found or (senders is not None and found[0].sender not in senders):
         raise NotFound(f"no parcel {parcel_id!r}")
-    receiving = tuple(_receiving(row) for row in deliveries.of_parcel(connection, parcel_id))
+    standing = tuple(receiving(row) for row in deliveries.of_parcel(connection, parcel_id))
     awaited = awaited_of(connection, parcel_id)
-    residual = any(one.receiver == RESIDUAL for one in receiving)
+    residual = any(one.receiver == RESIDUAL for one in standing)
     one = found[0]
     facts = (one.parcel_id, one.accepted_at, one.integration, one.type)
-    return Insight(*facts, one.sender, receiving, awaited, nobody=not receiving, residual=residual)
+    return Insight(*facts, one.sender, standing, awaited, nobody=not standing, residual=residual)
 
 
-def _receiving(row: Any) -> Receiving:
-    stage = stage_of(
-        State(row.state), pulled=not row.gateway, attempts=row.attempts, fetched=row.fetched_at is not None
-    )
-    dead = not row.gateway and stage == "failed"
-    said = (row.last_code, row.last_reason)
+def receiving(row: Any) -> Receiving:
+    """How far the delivery of a row has come."""
+    stage = "redistributed" if wrong_here(row) else _stage(row)
     return Receiving(
-        row.receiver, row.rule, stage, row.state, row.attempts, row.fetched_at, row.settled_at, dead, *said
+        row.id,
+        row.receiver,
+        "" if row.gateway else row.destination,
+        row.rule,
+        stage,
+        row.state,
+        row.attempts,
+        row.fetched_at,
+        row.settled_at,
+        not row.gateway and stage == "failed",
+        row.last_code,
+        row.last_reason,
     )
+
+
+def _stage(row: Any) -> str:
+    return stage_of(State(row.state), pulled=not row.gateway, attempts=row.attempts, fetched=row.fetched_at is not None)
 
 
 def stage_of(state: State, *, pulled: bool, attempts: int, fetched: bool) -> str:

@@ -29,7 +29,7 @@ _HOW_IT_CAME: Final = ("gateway", "sender", "integration", "type", "version", "p
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """A parcel with its deliveries and receipts as rows, oldest first, and its lines. ``whole`` says that nothing was left out."""
+    """A parcel with its deliveries, receipts (rows, oldest first) and lines. ``whole`` says that nothing was left out."""
 
     parcel: Parcel
     rows: tuple[Any, ...]

@@ -26,13 +26,16 @@ from gateways.rest.administering import Administering
 from gateways.rest.catalogue import Catalogue
 from gateways.rest.certificates import Certificates
 from gateways.rest.endpoint import Answer, Ask, Endpoint, Handler, Reply
+from gateways.rest.figures import Figures
 from gateways.rest.gate import Gate
 from gateways.rest.handovers import Handovers
+from gateways.rest.insight import InsightEndpoints
 from gateways.rest.inventory import inventory
 from gateways.rest.issuers import KeySets
 from gateways.rest.managing import Managing
 from gateways.rest.notifications import Notifications
 from gateways.rest.openapi import document
+from gateways.rest.overseeing import Overseeing
 from gateways.rest.payloads import Payloads
 from gateways.rest.receipts import Receipts
 from gateways.rest.redistribution import Redistributions
@@ -42,6 +45,7 @@ from gateways.rest.settings import Client, Issuer
 from gateways.rest.settings import Settings as Listen
 from gateways.rest.subscriptions import Subscriptions
 from gateways.rest.tls import Door
+from gateways.rest.tracking import Tracking
 from gateways.rest.uploads import Uploads
 from gateways.rest.values import ValueLists
 
@@ -64,7 +68,7 @@ class RestGateway:
         self._started = asyncio.Event()
         gate = Gate(kernel, lambda: self._configuration)
         self.endpoints = [*served(gate), about(self.openapi)]
-        self._server = Server(self.endpoints, settings, kernel.clock, lambda: kernel.desks.quotas)
+        self._server = Server(self.endpoints, settings, kernel.clock, lambda: kernel.desks)
 
     @classmethod
     def check(cls, configuration: Configuration) -> Iterable[Problem]:
@@ -139,7 +143,16 @@ class RestGateway:
 def about(handler: Handler) -> Endpoint:
     """The endpoint of the OpenAPI document."""
     words = Answer("The OpenAPI 3.1 document.", media_type="application/json")
-    return Endpoint("GET", "/v1/openapi.json", handler, "This document", "About", {200: words}, open=True)
+    return Endpoint(
+        "GET",
+        "/v1/openapi.json",
+        handler,
+        "This document",
+        "About",
+        {200: words},
+        open=True,
+        unaudited="it is open to all",
+    )
 
 
 def served(gate: Gate) -> Sequence[Endpoint]:
@@ -158,6 +171,10 @@ def served(gate: Gate) -> Sequence[Endpoint]:
         *Receipts(gate).endpoints(),
         *Redistributions(gate).endpoints(),
         *Uploads(gate).endpoints(),
+        *InsightEndpoints(gate).endpoints(),
+        *Tracking(gate).endpoints(),
+        *Figures(gate).endpoints(),
+        *Overseeing(gate).endpoints(),
     ]
 
 

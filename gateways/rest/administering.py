@@ -94,11 +94,13 @@ class Administering:
             304: Answer("It is what you have.", headers=ETAG),
         }
         return (
-            Endpoint("GET", top, self.seen, "See the configuration in force", _TAG, view, headers=IF_NONE_MATCH),
+            Endpoint("GET", top, self.seen, "See the configuration in force", _TAG, view, headers=IF_NONE_MATCH,
+                     audited="saw"),
             Endpoint("POST", f"{top}/check", self.checked, "Check a configuration", _TAG,
-                     {200: Answer("What is wrong with it.", Judged)}, body=Body(model=Proposed)),
+                     {200: Answer("What is wrong with it.", Judged)}, body=Body(model=Proposed),
+                     unaudited="it judges what the caller brought, and shows nothing else"),
             Endpoint("GET", f"{top}/history", self.history, "See the versions", _TAG,
-                     {200: Answer("The newest.", Versions)}, query=Sought),
+                     {200: Answer("The newest.", Versions)}, query=Sought, audited="saw"),
         )  # fmt: skip
 
     async def seen(self, ask: Ask) -> Reply:

@@ -28,6 +28,7 @@ from gateways.rest.problems import absent
 _TAG: Final = "Catalogue"
 _SAME: Final = Answer("It is still what you have.", headers=ETAG)
 _MEDIA: Final = {"xsd": "application/xml", "json-schema": "application/schema+json"}
+_FOR_ALL: Final = "the catalogue is for everybody who is known"
 _YAML, _JSON = "application/yaml", "application/json"
 
 
@@ -157,11 +158,13 @@ class Catalogue:
                         others=("application/schema+json", _JSON, _YAML))  # fmt: skip
         return (
             Endpoint("GET", top, self.listed, "Look through the catalogue", _TAG, {200: page, 304: _SAME}, query=Sought,
-                     headers=IF_NONE_MATCH),
-            Endpoint("GET", one, self.entry, "See an integration", _TAG, {200: entry, 304: _SAME}, headers=IF_NONE_MATCH),
+                     headers=IF_NONE_MATCH, unaudited=_FOR_ALL),
+            Endpoint("GET", one, self.entry, "See an integration", _TAG, {200: entry, 304: _SAME}, headers=IF_NONE_MATCH,
+                     unaudited=_FOR_ALL),
             Endpoint("GET", f"{one}/contract", self.contract, "Fetch an integration's schema", _TAG,
-                     {200: schema, 304: _SAME}, headers=IF_NONE_MATCH),
-            Endpoint("GET", "/v1/me", self.me, "See who you are here", _TAG, {200: Answer("You.", Me)}),
+                     {200: schema, 304: _SAME}, headers=IF_NONE_MATCH, unaudited=_FOR_ALL),
+            Endpoint("GET", "/v1/me", self.me, "See who you are here", _TAG, {200: Answer("You.", Me)},
+                     unaudited="it shows a caller itself"),
         )  # fmt: skip
 
     async def listed(self, ask: Ask) -> Reply:

@@ -6,6 +6,7 @@ Rules:
 2. A handler gets what was declared, checked: parameters and body as models. It gives a `Reply`, or raises; what it raises becomes
    a problem in one place (`gateways.rest.problems`).
 3. Every endpoint knows its caller before it begins, except those that say they are open to all.
+4. Every endpoint says whether the usage log tells who asked it, or why not (`gateways.rest.auditing`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -59,6 +60,8 @@ class Reply:
     media_type: str = "application/json"
     stream: AsyncIterator[bytes] | None = None
     length: int | None = None
+    about: tuple[str, ...] = ()
+    """Ids of what it shows or changed, for the usage log, where the request did not name it."""
 
 
 Handler = Callable[[Ask], Awaitable[Reply]]
@@ -108,6 +111,10 @@ class Endpoint:
     """Request headers it takes → what they are for."""
     open: bool = False
     """Whether anybody may ask, known or not."""
+    audited: Literal["saw", "changed"] | None = None
+    """What the usage log says of who asks it: that it saw something, or changed something."""
+    unaudited: str = ""
+    """Why it need not be in the usage log. Beside `audited`: what a system does as itself, or reads of its own."""
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -121,4 +128,7 @@ class Endpoint:
         return "_".join([self.method.lower(), *words]).replace("-", "_")
 
 
+TRACED: Final = "a system does it as itself, and the trace of what it moves tells of it"
+OWN: Final = "a system with no other role reads nothing but what is its own"
+"""Reasons that many endpoints give."""
 _IN_PATH: Final = re.compile(r"\{([a-z_]+)\}")

@@ -29,7 +29,7 @@ from core.mailroom import Box
 from core.parcel import Item, Judgement, Key, Parcel
 from gateways.rest import problems
 from gateways.rest.describing import Carried, Described, Given, carried, describe, described
-from gateways.rest.endpoint import Answer, Ask, Body, Endpoint, Reply, Shape
+from gateways.rest.endpoint import OWN, TRACED, Answer, Ask, Body, Endpoint, Reply, Shape
 from gateways.rest.events import rfc3339
 from gateways.rest.gate import Acting, Gate
 from gateways.rest.loans import Delivered, Deliveries, Pull, Verbs
@@ -166,6 +166,8 @@ class Handovers:
                 body=Body((_FORM, "application/json"), streamed=True, schema=_SCHEMA, speaks_of=(Given,)),
                 problems=refused,
                 headers=key,
+                audited="changed",
+                unaudited=TRACED,
             ),
             Endpoint(
                 "POST",
@@ -176,6 +178,8 @@ class Handovers:
                 {200: Answer("What was lent.", Deliveries)},
                 query=Acting,
                 body=Body(model=Fetching),
+                audited="changed",
+                unaudited=TRACED,
             ),
             *self._verbs.endpoints("/v1/handovers", TAG, Acting),
             Endpoint(
@@ -185,6 +189,8 @@ class Handovers:
                 "See what became of it",
                 TAG,
                 {200: Answer("As its sender sees it, or one of its receivers.", Handover)},
+                audited="saw",
+                unaudited=OWN,
             ),
         )
 

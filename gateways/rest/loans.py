@@ -16,7 +16,7 @@ from core.clock import SECOND
 from core.desk.mailbox import Said
 from core.ledger.handing import MISDELIVERED
 from core.mailroom import Box
-from gateways.rest.endpoint import Answer, Ask, Body, Endpoint, Reply, Shape
+from gateways.rest.endpoint import TRACED, Answer, Ask, Body, Endpoint, Reply, Shape
 from gateways.rest.gate import Gate
 
 Tokens = Annotated[list[Annotated[str, Field(max_length=64)]], Field(min_length=1, max_length=limits.CLAIM_BATCH)]
@@ -119,7 +119,18 @@ class Verbs:
             ("reject", self.reject, "Refuse for good", Rejected),
         )
         return [
-            Endpoint("POST", f"{path}/{verb}", handler, summary, tag, said, query=query, body=Body(model=model))
+            Endpoint(
+                "POST",
+                f"{path}/{verb}",
+                handler,
+                summary,
+                tag,
+                said,
+                query=query,
+                body=Body(model=model),
+                audited="changed",
+                unaudited=TRACED,
+            )
             for verb, handler, summary, model in made
         ]
 

@@ -30,7 +30,7 @@ from core.subscription import Subscription
 from core.system import Name
 from gateways.rest import problems
 from gateways.rest.conditional import ETAG, IF_MATCH, demand_match
-from gateways.rest.endpoint import Answer, Ask, Body, Endpoint, Reply, Shape
+from gateways.rest.endpoint import OWN, Answer, Ask, Body, Endpoint, Reply, Shape
 from gateways.rest.events import rfc3339
 from gateways.rest.gate import Gate
 from gateways.rest.paging import Page, Paging, page_of
@@ -209,21 +209,24 @@ class Managing:
         changing = (problems.PRECONDITION, problems.INVALID_DOCUMENT)
         state = (problems.STATE,)
         return (
-            _get(top, self.listed, "List your subscriptions", {200: Answer("A page.", ListedPage)}, query=Paging),
+            _get(top, self.listed, "List your subscriptions", {200: Answer("A page.", ListedPage)}, query=Paging,
+                 audited="saw", unaudited=OWN),
             _post(f"{top}/test", self.tried, "Try a filter on what came", {200: Answer("What it makes of it.", Tried)},
-                  Trying, problems=(problems.INVALID_DOCUMENT,)),
-            _get(path, self.detail, "See a subscription and what waits in it", one),
+                  Trying, problems=(problems.INVALID_DOCUMENT,), audited="saw"),
+            _get(path, self.detail, "See a subscription and what waits in it", one, audited="saw", unaudited=OWN),
             Endpoint("PATCH", path, self.changed, "Pause, resume or change a subscription", _TAG, one,
-                     body=Body(model=SubscriptionChange), headers=IF_MATCH, problems=changing),
+                     body=Body(model=SubscriptionChange), headers=IF_MATCH, problems=changing, audited="changed"),
             Endpoint("DELETE", path, self.deleted, "Delete a subscription", _TAG, {204: Answer("It is gone.")},
-                     headers=IF_MATCH, problems=changing),
+                     headers=IF_MATCH, problems=changing, audited="changed"),
             _post(f"{path}/replay", self.replay, "Get what came in a time again",
-                  {200: Answer("The replay is over.", ReplayView), 202: begun}, Again, problems=state, headers=KEY),
+                  {200: Answer("The replay is over.", ReplayView), 202: begun}, Again, problems=state, headers=KEY,
+                  audited="changed"),
             _get(f"{path}/replays/{{replay}}", self.replayed, "See how far a replay has come",
-                 {200: Answer("The replay.", ReplayView)}),
-            _get(f"{path}/dead-letters", self.letters, "List dead letters", {200: Answer("A page.", Letters)}, query=Paging),
-            _post(f"{path}/dead-letters/redrive", self.redrive, "Get dead letters again", moved, Moving),
-            _post(f"{path}/dead-letters/discard", self.discard, "Discard dead letters", moved, Moving),
+                 {200: Answer("The replay.", ReplayView)}, audited="saw", unaudited=OWN),
+            _get(f"{path}/dead-letters", self.letters, "List dead letters", {200: Answer("A page.", Letters)}, query=Paging,
+                 audited="saw", unaudited=OWN),
+            _post(f"{path}/dead-letters/redrive", self.redrive, "Get dead letters again", moved, Moving, audited="changed"),
+            _post(f"{path}/dead-letters/discard", self.discard, "Discard dead letters", moved, Moving, audited="changed"),
         )  # fmt: skip
 
     # -- documents

@@ -14,7 +14,7 @@ from core import limits
 from core.errors import Refused, StafetError
 from core.parcel import Acceptance, Item, Judgement, Key, Parcel
 from gateways.rest import events, problems
-from gateways.rest.endpoint import Answer, Ask, Body, Endpoint, Reply, Shape
+from gateways.rest.endpoint import TRACED, Answer, Ask, Body, Endpoint, Reply, Shape
 from gateways.rest.events import Event
 from gateways.rest.gate import Acting, Gate
 from gateways.rest.problems import Flaw, ProblemError, invalid_request, problem_of
@@ -86,6 +86,8 @@ class Notifications:
                 query=Acting,
                 body=Body((events.ONE, "application/json", "*/*"), schema=_SCHEMA),
                 problems=(problems.CONFLICT, problems.INVALID, problems.INVALID_DESCRIPTION, problems.REFUSED),
+                audited="changed",
+                unaudited=TRACED,
             ),
             Endpoint(
                 "POST",
@@ -96,6 +98,8 @@ class Notifications:
                 {200: batch},
                 query=Acting,
                 body=Body((events.BATCH, "application/json"), schema={"type": "array", "items": _SCHEMA}),
+                audited="changed",
+                unaudited=TRACED,
             ),
         )
 

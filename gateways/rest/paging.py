@@ -23,6 +23,15 @@ class Paging(Shape):
     limit: Annotated[int, Field(ge=1, le=limits.LIST_MOST, description="At most so many.")] = limits.LIST_PAGE
 
 
+class Newest(Shape):
+    """Which page of what is listed by time, the newest first."""
+
+    after: Annotated[
+        str, Field(pattern=r"^([0-9a-f]{32})?$", description="What the page before said under `next`.")
+    ] = ""
+    limit: Annotated[int, Field(ge=1, le=limits.LIST_MOST, description="At most so many.")] = limits.LIST_PAGE
+
+
 class Page(Shape):
     """A page of a list."""
 

@@ -20,7 +20,7 @@ from core.delivery import State
 from core.errors import NotFound
 from core.parcel import Parcel, Payload
 from gateways.rest import problems
-from gateways.rest.endpoint import Answer, Ask, Endpoint, Reply
+from gateways.rest.endpoint import OWN, TRACED, Answer, Ask, Endpoint, Reply
 from gateways.rest.gate import Gate
 from gateways.rest.handovers import TAG, look
 from gateways.rest.problems import Problem, ProblemError, absent, forbidden
@@ -64,8 +64,20 @@ class Payloads:
                 {200: whole, 206: part, 304: nothing_new},
                 problems=found,
                 headers=asked,
+                audited="saw",
+                unaudited=TRACED,
             ),
-            Endpoint("HEAD", _PATH, self.ask, "Ask for a payload's size", TAG, {200: whole}, problems=(problems.GONE,)),
+            Endpoint(
+                "HEAD",
+                _PATH,
+                self.ask,
+                "Ask for a payload's size",
+                TAG,
+                {200: whole},
+                problems=(problems.GONE,),
+                audited="saw",
+                unaudited=OWN,
+            ),
         )
 
     async def fetch(self, ask: Ask) -> Reply:

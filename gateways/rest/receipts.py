@@ -21,7 +21,7 @@ from core.desk.handing import Said
 from core.parcel import Judgement
 from core.receipt import Level, Verdict
 from gateways.rest import problems
-from gateways.rest.endpoint import Answer, Ask, Body, Endpoint, Reply, Shape
+from gateways.rest.endpoint import OWN, TRACED, Answer, Ask, Body, Endpoint, Reply, Shape
 from gateways.rest.events import rfc3339
 from gateways.rest.gate import Acting, Gate
 from gateways.rest.handovers import TAG, look
@@ -123,6 +123,8 @@ class Receipts:
                 query=Acting,
                 body=Body(schema={"$ref": "#/components/schemas/Told"}, speaks_of=(Told,)),
                 problems=(problems.STATE,),
+                audited="changed",
+                unaudited=TRACED,
             ),
             Endpoint(
                 "GET",
@@ -131,6 +133,8 @@ class Receipts:
                 "What its receivers said",
                 TAG,
                 {200: Answer("As far as the caller may see them.", ReceiptList)},
+                audited="saw",
+                unaudited=OWN,
             ),
             Endpoint(
                 "POST",
@@ -141,6 +145,8 @@ class Receipts:
                 {200: Answer("The next ones.", Feed)},
                 query=Acting,
                 body=Body(model=After),
+                audited="saw",
+                unaudited=OWN,
             ),
         )
 

@@ -24,7 +24,7 @@ from core.system import RESIDUAL
 from gateways.rest import problems
 from gateways.rest.access import Caller, demand_role
 from gateways.rest.describing import Described, described
-from gateways.rest.endpoint import Answer, Ask, Body, Endpoint, Reply, Shape
+from gateways.rest.endpoint import TRACED, Answer, Ask, Body, Endpoint, Reply, Shape
 from gateways.rest.events import rfc3339
 from gateways.rest.gate import Acting, Gate
 from gateways.rest.handovers import TAG, look
@@ -135,6 +135,8 @@ class Redistributions:
                 {200: went},
                 query=Acting,
                 body=Body(model=SendOn),
+                audited="changed",
+                unaudited=TRACED,
                 problems=(problems.STATE, problems.REFUSED),
             ),
             Endpoint(
@@ -145,6 +147,7 @@ class Redistributions:
                 _TAG,
                 {200: Answer("What waits for a person.", UnroutedPage)},
                 query=Page,
+                audited="saw",
             ),
             Endpoint(
                 "POST",
@@ -154,6 +157,7 @@ class Redistributions:
                 _TAG,
                 {200: went},
                 body=Body(model=RouteTo),
+                audited="changed",
                 problems=(problems.STATE, problems.REFUSED),
             ),
         )

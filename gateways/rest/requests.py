@@ -27,7 +27,7 @@ from core.parcel import Key
 from core.system import Name
 from gateways.rest import problems
 from gateways.rest.access import Caller
-from gateways.rest.endpoint import Answer, Ask, Body, Endpoint, Reply, Shape
+from gateways.rest.endpoint import OWN, Answer, Ask, Body, Endpoint, Reply, Shape
 from gateways.rest.events import rfc3339
 from gateways.rest.gate import Gate
 from gateways.rest.paging import Page, Paging
@@ -112,15 +112,16 @@ class RequestEndpoints:
         return (
             Endpoint("POST", top, self.ask, "Ask for a service agreement or a subscription", _TAG,
                      {201: made, 200: Answer("It was asked before, under the same key.", RequestView)},
-                     body=Body(model=Wished), headers=KEY, problems=asking),
-            Endpoint("GET", top, self.listed, "List requests", _TAG, {200: Answer("A page.", RequestPage)}, query=Which),
-            Endpoint("GET", one, self.seen, "See a request", _TAG, {200: stands}),
+                     body=Body(model=Wished), headers=KEY, problems=asking, audited="changed"),
+            Endpoint("GET", top, self.listed, "List requests", _TAG, {200: Answer("A page.", RequestPage)}, query=Which,
+                     audited="saw", unaudited=OWN),
+            Endpoint("GET", one, self.seen, "See a request", _TAG, {200: stands}, audited="saw", unaudited=OWN),
             Endpoint("POST", f"{one}/approve", self.approve, "Approve a request", _TAG, {200: stands},
-                     body=Body(model=Decided, required=False), problems=refusals),
+                     body=Body(model=Decided, required=False), problems=refusals, audited="changed"),
             Endpoint("POST", f"{one}/refuse", self.refuse, "Refuse a request", _TAG, {200: stands},
-                     body=Body(model=Decided, required=False), problems=(problems.STATE,)),
+                     body=Body(model=Decided, required=False), problems=(problems.STATE,), audited="changed"),
             Endpoint("POST", f"{one}/withdraw", self.withdraw, "Withdraw a request", _TAG, {200: stands},
-                     body=Body(model=Decided, required=False), problems=(problems.STATE,)),
+                     body=Body(model=Decided, required=False), problems=(problems.STATE,), audited="changed"),
         )  # fmt: skip
 
     # -- asking
@@ -149,7 +150,7 @@ class RequestEndpoints:
             words = "too many of your requests wait to be decided; withdraw some"
             raise ProblemError(Problem(problems.QUOTA, words, retry_after=_LATER))
         where = {"Location": f"/v1/requests/{standing.request.id}"}
-        return Reply(_view(standing.request), 200 if standing.known else 201, where)
+        return Reply(_view(standing.request), 200 if standing.known else 201, where, about=(standing.request.id,))
 
     def _key(self, ask: Ask) -> Key | None:
         found = idempotency_key(ask)

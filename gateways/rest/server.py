@@ -22,12 +22,13 @@ from pydantic import BaseModel, ValidationError
 
 from core import limits, log
 from core.clock import Clock
+from core.desk.desks import Desks
 from core.parcel import new_id
-from core.quota import Quotas
 from gateways.rest import problems, ratelimit
 from gateways.rest.access import Access, Caller
+from gateways.rest.auditing import Auditing
 from gateways.rest.endpoint import Ask, Body, Endpoint, Reply
-from gateways.rest.problems import Flaw, Problem, ProblemError, Unauthenticated, invalid_request, problem_of
+from gateways.rest.problems import Flaw, Problem, ProblemError, Unauthenticated, absent, invalid_request, problem_of
 from gateways.rest.settings import Settings
 
 _log = log.get("rest")
@@ -39,9 +40,10 @@ class Server:
     """Serves endpoints. ``access`` is asked of every request that is not open to all, and may be replaced while it serves."""
 
     def __init__(
-        self, endpoints: Iterable[Endpoint], settings: Settings, clock: Clock, quotas: Callable[[], Quotas]
+        self, endpoints: Iterable[Endpoint], settings: Settings, clock: Clock, desks: Callable[[], Desks]
     ) -> None:
-        self._settings, self._clock, self._quotas = settings, clock, quotas
+        self._settings, self._clock, self._desks = settings, clock, desks
+        self._auditing = Auditing(lambda: desks().looking)
         self.access: Access | None = None
         self._running, self._stopping = 0, False
         self._idle = asyncio.Event()
@@ -96,8 +98,8 @@ class Server:
         caller = _ANYBODY
         try:
             caller = await self._caller(request, one)
-            with self._quotas().connection(caller.name):
-                reply = await one.handler(await self._ask(request, one, caller))
+            with self._desks().quotas.connection(caller.name):
+                reply = await self._audited(request, one, caller)
                 return await self._respond(request, reply, self._left(caller))
         except ConnectionError:
             raise
@@ -117,13 +119,26 @@ class Server:
             if not self._running:
                 self._idle.set()
 
+    async def _audited(self, request: web.Request, one: Endpoint, caller: Caller) -> Reply:
+        """What the handler gives, once the usage log has what it declares."""
+        path, query = dict(request.match_info), None
+        try:
+            ask = await self._ask(request, one, caller)
+            query = ask.query
+            reply = await one.handler(ask)
+        except Exception as error:  # it goes on to the caller; first the log says who was turned away
+            await self._auditing.refused(one, caller, path, query, problem_of(error).type)
+            raise
+        await self._auditing.answered(one, caller, path, query, reply)
+        return reply
+
     def _connections(self) -> int:
         server = self._runner.server if self._runner is not None else None
         return len(server.connections) if server is not None else 0
 
     def _left(self, caller: Caller) -> dict[str, str]:
         """Header fields with what is left of the caller's quotas."""
-        return ratelimit.fields(self._quotas().allowances(caller.name, self._clock.now()))
+        return ratelimit.fields(self._desks().quotas.allowances(caller.name, self._clock.now()))
 
     async def _caller(self, request: web.Request, one: Endpoint) -> Caller:
         if one.open:
@@ -144,6 +159,8 @@ class Server:
         headers = {name.lower(): value for name, value in request.headers.items()}
         query = _parameters(one.query, request) if one.query is not None else None
         path, body, stream = dict(request.match_info), None, None
+        if not all(value.isprintable() for value in path.values()):
+            raise absent()  # nothing has such a name, and no database need be asked
         if one.body is not None:
             has_body = request.body_exists
             if not has_body and not one.body.required:

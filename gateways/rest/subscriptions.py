@@ -14,7 +14,7 @@ from core.mailroom import Box
 from core.parcel import Parcel
 from core.recent import Recent
 from gateways.rest import events
-from gateways.rest.endpoint import Answer, Ask, Body, Endpoint, Reply
+from gateways.rest.endpoint import TRACED, Answer, Ask, Body, Endpoint, Reply
 from gateways.rest.gate import Gate
 from gateways.rest.loans import Deliveries, Pull, Verbs
 from gateways.rest.problems import forbidden
@@ -42,6 +42,8 @@ class Subscriptions:
                 _TAG,
                 {200: Answer("What was lent.", Deliveries)},
                 body=Body(model=Pull),
+                audited="changed",
+                unaudited=TRACED,
             ),
             *self._verbs.endpoints(path, _TAG),
         )

@@ -25,7 +25,7 @@ from core.desk.uploads import ALGORITHMS, Checksum
 from core.errors import NotFound, StafetError, TooLarge, WrongState
 from core.ledger.uploads import Upload
 from gateways.rest import problems
-from gateways.rest.endpoint import Answer, Ask, Body, Endpoint, Reply
+from gateways.rest.endpoint import OWN, TRACED, Answer, Ask, Body, Endpoint, Reply
 from gateways.rest.gate import Acting, Gate
 from gateways.rest.parts import file_name, media_type
 from gateways.rest.problems import Flaw, Problem, ProblemError, invalid_request, problem_of
@@ -90,6 +90,7 @@ class Uploads:
                 _TAG,
                 {204: Answer("In its headers.", headers={"Tus-Extension": "The extensions there are."})},
                 open=True,
+                unaudited="it is open to all",
             ),
             Endpoint(
                 "POST",
@@ -102,6 +103,8 @@ class Uploads:
                 body=replace(octets, required=False),
                 problems=(*wrong, problems.CHECKSUM, problems.REFUSED),
                 headers={**_SPEAKS, **length, **_CHECKS},
+                audited="changed",
+                unaudited=TRACED,
             ),
             Endpoint(
                 "HEAD",
@@ -113,6 +116,8 @@ class Uploads:
                 query=Acting,
                 problems=(problems.TUS,),
                 headers=_SPEAKS,
+                audited="saw",
+                unaudited=OWN,
             ),
             Endpoint(
                 "PATCH",
@@ -125,6 +130,8 @@ class Uploads:
                 body=octets,
                 problems=(*wrong, problems.OFFSET, problems.CHECKSUM, problems.REFUSED),
                 headers={**_SPEAKS, **offset, **_CHECKS},
+                audited="changed",
+                unaudited=TRACED,
             ),
             Endpoint(
                 "DELETE",
@@ -136,6 +143,8 @@ class Uploads:
                 query=Acting,
                 problems=wrong,
                 headers=_SPEAKS,
+                audited="changed",
+                unaudited=TRACED,
             ),
         )
 

@@ -19,7 +19,7 @@ from core import limits
 from core.desk.values import Done
 from core.lists import ValueList
 from gateways.rest import problems
-from gateways.rest.endpoint import Answer, Ask, Body, Endpoint, Reply, Shape
+from gateways.rest.endpoint import OWN, Answer, Ask, Body, Endpoint, Reply, Shape
 from gateways.rest.gate import Gate
 from gateways.rest.problems import Flaw, Problem, ProblemError, absent, forbidden, invalid_request
 from gateways.rest.server import parse_json
@@ -85,13 +85,15 @@ class ValueLists:
         done = {200: Answer("What it came to.", ListChange)}
         whole = Body((_TEXT, _JSON), streamed=True, schema=_SCHEMA)
         return (
-            Endpoint("GET", "/v1/value-lists", self.listed, "List your value lists", _TAG, {200: Answer("All.", Lists)}),
-            Endpoint("PUT", f"{path}/values", self.replace, "Replace all values", _TAG, done, body=whole),
-            Endpoint("POST", f"{path}/values", self.add, "Add values", _TAG, done, body=Body(model=SomeValues)),
+            Endpoint("GET", "/v1/value-lists", self.listed, "List your value lists", _TAG, {200: Answer("All.", Lists)},
+                     audited="saw", unaudited=OWN),
+            Endpoint("PUT", f"{path}/values", self.replace, "Replace all values", _TAG, done, body=whole, audited="changed"),
+            Endpoint("POST", f"{path}/values", self.add, "Add values", _TAG, done, body=Body(model=SomeValues),
+                     audited="changed"),
             Endpoint("POST", f"{path}/values/remove", self.remove, "Take values off", _TAG, done,
-                     body=Body(model=SomeValues)),
+                     body=Body(model=SomeValues), audited="changed"),
             Endpoint("POST", f"{path}/contains", self.contains, "Ask whether values are on a list", _TAG,
-                     {200: Answer("For each.", Contained)}, body=Body(model=AskedValues)),
+                     {200: Answer("For each.", Contained)}, body=Body(model=AskedValues), audited="saw"),
         )  # fmt: skip
 
     async def listed(self, ask: Ask) -> Reply:

@@ -36,10 +36,10 @@ async def test_a_wrong_question_names_its_field(site: Site):
     for field in ("code", "parcel_id"):
         with pytest.raises(UsageError, match=f"^{field}: "):
             await Alarming(site.runtime).find(Asked(**{field: "\x00"}))  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="^limit: "):
+    with pytest.raises(UsageError, match=r"^limit: "):
         await Alarming(site.runtime).find(Asked(), limit=0)
     assert before("") is None
     assert before("17/idle-1") == (17, "idle-1")
     for wrong in ("x", "1/", "/a", "1" * 18 + "/a", "1/" + "a" * 65, "\u0661/a", "1/a\n"):
-        with pytest.raises(UsageError, match="^before: "):
+        with pytest.raises(UsageError, match=r"^before: "):
             before(wrong)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.gateways.rest.handing import fetch, hand, handing, upload
+from tests.gateways.rest.handing import RESIDUAL_TYPE, fetch, hand, handing, upload
 from tests.gateways.rest.offices import offices
 from tests.gateways.rest.running import Place, System, documents, event
 
@@ -98,6 +98,17 @@ CASES: Final[Mapping[tuple[str, str], Case]] = {
     ("POST", "/v1/value-lists/{list}/values"): Case({"values": ["x"]}),
     ("POST", "/v1/value-lists/{list}/values/remove"): Case({"values": ["resident-7"]}),
     ("POST", "/v1/value-lists/{list}/contains"): Case({"values": ["resident-7"]}),
+    ("GET", "/v1/notifications"): Case(query="?id=e-1&source=/birkelund/care", shop=True),
+    ("GET", "/v1/notifications/{parcel}"): SEE,
+    ("GET", "/v1/parcels"): Case(query="?reference={parcel}", shop=True),
+    ("GET", "/v1/parcels/{parcel}"): SEE,
+    ("GET", "/v1/parcels/{parcel}/trace"): SEE,
+    ("GET", "/v1/failures"): Case(shop=True),
+    ("GET", "/v1/statistics"): Case(query="?by=sender,receiver,rule,state", shop=True),
+    ("GET", "/v1/statistics/unused"): Case(shop=True),
+    ("GET", "/v1/looks"): SEE,
+    ("GET", "/v1/alarms"): Case(shop=True),
+    ("POST", "/v1/alarms/clear"): Case({"alarms": ["{alarm}"]}),
     ("GET", "/v1/configuration"): SEE,
     ("POST", "/v1/configuration/check"): Case({"documents": []}),
     ("GET", "/v1/configuration/history"): SEE,
@@ -131,6 +142,8 @@ async def estate(tmp_path: Path) -> AsyncIterator[Estate]:
         _, asked = await journal.ask("POST", "/v1/requests", wish)
         handed = await hand(care, ("note.txt", b"for the journal"))
         (held,) = await fetch(journal)
+        await hand(care, key="k-2", type=RESIDUAL_TYPE)
+        _, listed = await place.system("node-admin").ask("GET", "/v1/alarms")
         ids = {
             "subscription": "journal-stays",
             "system": "birkelund-journal",
@@ -144,6 +157,7 @@ async def estate(tmp_path: Path) -> AsyncIterator[Estate]:
             "loan": held["lease"],
             "upload": await upload(care, b"not handed over yet"),
             "notification": published[0]["parcel"],
+            "alarm": listed["alarms"][0]["id"],
         }
         yield Estate(place, ids)
 

@@ -33,7 +33,7 @@ async def birkelund(tmp_path: Path) -> AsyncIterator[Place]:
         ("GET", "/", 404, "not-found"),
         ("GET", "/v1/nothing", 404, "not-found"),
         ("POST", "/v1/../v1/notifications/", 404, "not-found"),
-        ("GET", PATH, 405, "method-not-allowed"),
+        ("PUT", PATH, 405, "method-not-allowed"),
         ("DELETE", PATH, 405, "method-not-allowed"),
     ],
 )
