@@ -223,6 +223,10 @@ STATISTIC_KEPT: Final = 1826 * DAY
 ACCESS_KEPT: Final = 90 * DAY
 #: Entries of the usage log that one request makes at most: who acts on more at once is found by the first.
 LOOKS_AT_ONCE: Final = 100
+#: How long the same refusal of the same caller is not written down again: who asks in vain all day makes one line a minute.
+REFUSED_AGAIN: Final = MINUTE
+#: Refusals that a node remembers to have written down: more callers that ask in vain than there are systems.
+REFUSED_TOLD: Final = 4096
 #: Characters of what was looked at, as the usage log keeps it: what its column holds.
 LOOKED_AT: Final = 255
 #: Rows on a page when nobody says.

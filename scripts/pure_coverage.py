@@ -31,7 +31,7 @@ PURE: Final = {
     "core/seal": ("algorithms", "ber", "header", "opening", "recipients", "sealing", "structures"),
     "gateways/as4": ("checks", "demands", "evidence", "hosts", "inventory", "mapping", "partners", "questions", "settings"),
     "gateways/rest": ("accepting", "access", "checks", "conditional", "describing", "inventory", "paging", "parts", "problems",
-                      "ratelimit", "settings", "tokens"),
+                      "ratelimit", "settings", "times", "tokens"),
     "gateways/as4/moving": ("domibus", "importing", "links", "shape", "terms", "truststore"),
     "gateways/as4/sheets": ("domibus", "holodeck", "java", "sheet"),
 }  # fmt: skip

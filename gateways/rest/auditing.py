@@ -4,8 +4,9 @@ Rules:
 
 1. An endpoint declares that whoever asks it sees something, or changes something; or why nobody need know who did.
 2. A change is in the log before its answer leaves; a look soon after.
-3. Who is known and is turned away from something (403, 404) is in the log as well, with the problem's word. So is a change that
-   ended in an error nobody foresaw: it may have been made.
+3. Who is known and is turned away from something (403, 404) is in the log as well, with the problem's word; the very same again
+   within a minute is not: a program that asks in vain all day must not fill the ledger. So is a change that ended in an error
+   nobody foresaw: it may have been made.
 4. What a system does as itself, and what it reads of its own where it has no other role, need not be in the log where the
    endpoint says why: mostly because the trace tells of it. Of people it always is.
 5. An entry names ids, whatever somebody wrote in their place is made harmless and short. Nothing of a body or an answer is in it.
@@ -13,10 +14,12 @@ Rules:
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from core import limits
+from core.clock import Clock, Micros
 from core.desk.looking import Looking
 from gateways.rest.access import Caller
 from gateways.rest.endpoint import Endpoint, Reply
@@ -32,8 +35,10 @@ OK: Final = "ok"
 class Auditing:
     """Writes what endpoints declare. ``looking`` gives the desk."""
 
-    def __init__(self, looking: Callable[[], Looking]) -> None:
-        self._looking = looking
+    def __init__(self, looking: Callable[[], Looking], clock: Clock) -> None:
+        self._looking, self._clock = looking, clock
+        self._told: OrderedDict[tuple[str, ...], Micros] = OrderedDict()
+        """Refusals that are in the log, and since when."""
 
     async def answered(self, one: Endpoint, caller: Caller, path: Mapping[str, str], query: Any, reply: Reply) -> None:
         """A request was answered: one entry for each thing it was about."""
@@ -52,7 +57,20 @@ class Auditing:
         if one.open or not caller.name:
             return
         if kind.status in _REFUSALS or (kind.status == _UNFORESEEN and one.audited == "changed"):
-            self._looking().saw(caller.name, caller.authority, action(one), about(one, path, query), kind.word)
+            said = (caller.name, caller.authority, action(one), about(one, path, query), kind.word)
+            if self._is_news(said):
+                self._looking().saw(*said)
+
+    def _is_news(self, said: tuple[str, ...]) -> bool:
+        now = self._clock.now()
+        last = self._told.get(said)
+        if last is not None and now - last < limits.REFUSED_AGAIN:
+            return False
+        self._told[said] = now
+        self._told.move_to_end(said)
+        while len(self._told) > limits.REFUSED_TOLD:
+            self._told.popitem(last=False)
+        return True
 
 
 def is_nobodys_business(one: Endpoint, caller: Caller) -> bool:

@@ -43,7 +43,7 @@ class Server:
         self, endpoints: Iterable[Endpoint], settings: Settings, clock: Clock, desks: Callable[[], Desks]
     ) -> None:
         self._settings, self._clock, self._desks = settings, clock, desks
-        self._auditing = Auditing(lambda: desks().looking)
+        self._auditing = Auditing(lambda: desks().looking, clock)
         self.access: Access | None = None
         self._running, self._stopping = 0, False
         self._idle = asyncio.Event()

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from core import limits
+from core.clock import MINUTE, FrozenClock
 from core.ledger.looking import Asked, Look
 from gateways.rest import problems
 from gateways.rest.access import Caller
 from gateways.rest.auditing import Auditing, about, action, clean, is_nobodys_business
 from gateways.rest.endpoint import TRACED, Answer, Ask, Endpoint, Reply
 from gateways.rest.settings import Role
+from tests.core.making import NOW
 from tests.gateways.rest.offices import offices
 from tests.gateways.rest.running import Place, event
 
@@ -169,7 +171,7 @@ def test_of_people_everything_is_told():
 async def test_each_thing_has_an_entry_of_its_own():
     """Up to a limit; of a change the last is waited for."""
     desk = Desk()
-    auditing = Auditing(lambda: desk)  # type: ignore[arg-type,return-value]
+    auditing = Auditing(lambda: desk, FrozenClock(NOW))  # type: ignore[arg-type,return-value]
     who = ("clerks/clerk-1", "11223344")
     saw, changed = endpoint("/v1/things", audited="saw"), endpoint("/v1/things", "POST", audited="changed")
     await auditing.answered(saw, caller(), {}, None, Reply(about=("a", "b")))
@@ -187,7 +189,7 @@ async def test_each_thing_has_an_entry_of_its_own():
 async def test_refusals_are_told_with_their_word():
     """Those that turn somebody away; and a change that ended in what nobody foresaw, for it may have been made."""
     desk = Desk()
-    auditing = Auditing(lambda: desk)  # type: ignore[arg-type,return-value]
+    auditing = Auditing(lambda: desk, FrozenClock(NOW))  # type: ignore[arg-type,return-value]
     changing = endpoint("/v1/things/{thing}", "POST", audited="changed", unaudited=TRACED)
     for kind in (
         problems.NOT_FOUND,
@@ -202,3 +204,20 @@ async def test_refusals_are_told_with_their_word():
     await auditing.refused(endpoint(audited="saw"), caller(), {}, None, problems.INTERNAL)
     await auditing.refused(endpoint(open=True, unaudited="open"), caller(), {}, None, problems.NOT_FOUND)
     assert desk.seen == []
+
+
+async def test_the_same_refusal_is_told_once_a_minute(monkeypatch: pytest.MonkeyPatch):
+    """Of each caller and thing; what it remembers has an end."""
+    desk, clock = Desk(), FrozenClock(NOW)
+    auditing = Auditing(lambda: desk, clock)  # type: ignore[arg-type,return-value]
+    one = endpoint("/v1/things/{thing}", audited="saw")
+
+    async def refused(thing: str) -> int:
+        await auditing.refused(one, caller(), {"thing": thing}, None, problems.NOT_FOUND)
+        return len(desk.seen)
+
+    assert [await refused(thing) for thing in ("a", "a", "b", "a")] == [1, 1, 2, 2]
+    clock.tick(MINUTE)
+    assert [await refused(thing) for thing in ("a", "a")] == [3, 3]
+    monkeypatch.setattr(limits, "REFUSED_TOLD", 1)
+    assert [await refused(thing) for thing in ("c", "a", "c")] == [4, 5, 6]
