@@ -155,44 +155,17 @@ class Handovers:
             "Idempotency-Key": "Needed: what this handover counts once by. Send the same key when you send it again."
         }
         return (
-            Endpoint(
-                "POST",
-                "/v1/handovers",
-                self.submit,
-                "Hand over",
-                TAG,
-                {201: new, 200: same},
-                query=Acting,
-                body=Body((_FORM, "application/json"), streamed=True, schema=_SCHEMA, speaks_of=(Given,)),
-                problems=refused,
-                headers=key,
-                audited="changed",
-                unaudited=TRACED,
-            ),
-            Endpoint(
-                "POST",
-                "/v1/handovers/pull",
-                self.pull,
-                "Be told of what has come",
-                TAG,
-                {200: Answer("What was lent.", Deliveries)},
-                query=Acting,
-                body=Body(model=Fetching),
-                audited="changed",
-                unaudited=TRACED,
-            ),
+            Endpoint("POST", "/v1/handovers", self.submit, "Hand over", TAG, {201: new, 200: same}, query=Acting,
+                     body=Body((_FORM, "application/json"), streamed=True, schema=_SCHEMA, speaks_of=(Given,)),
+                     problems=refused, headers=key, audited="changed", unaudited=TRACED),
+            Endpoint("POST", "/v1/handovers/pull", self.pull, "Be told of what has come", TAG,
+                     {200: Answer("What was lent.", Deliveries)}, query=Acting, body=Body(model=Fetching),
+                     audited="changed", unaudited=TRACED),
             *self._verbs.endpoints("/v1/handovers", TAG, Acting),
-            Endpoint(
-                "GET",
-                "/v1/handovers/{parcel}",
-                self.see,
-                "See what became of it",
-                TAG,
-                {200: Answer("As its sender sees it, or one of its receivers.", Handover)},
-                audited="saw",
-                unaudited=OWN,
-            ),
-        )
+            Endpoint("GET", "/v1/handovers/{parcel}", self.see, "See what became of it", TAG,
+                     {200: Answer("As its sender sees it, or one of its receivers.", Handover)}, audited="saw",
+                     unaudited=OWN),
+        )  # fmt: skip
 
     # -- giving away
 
