@@ -11,16 +11,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
 
+from bench.usage import cpu
 from conformance.estate import free_port
 from conformance.town import AUTHORITY, Town, agreement, notification, subscription
 
@@ -34,11 +37,12 @@ BODY: Final = {"text": "x" * 400}
 
 @dataclass(frozen=True)
 class Measured:
-    """Notifications a second, and how many there were."""
+    """Notifications a second, and what one of them cost with all its deliveries, in milliseconds of CPU."""
 
     rate: float
     count: int
-    seconds: float
+    server_ms: float
+    client_ms: float
 
 
 # --- Stafet -----------------------------------------------------------------------------------------------------------
@@ -92,9 +96,9 @@ async def _take(client: _Client, name: str, count: int) -> None:
             taken += sum(one["result"] == "done" for one in results)
 
 
-async def _exchange(place: Town, count: int) -> float:
+async def _exchange(place: Town, count: int, begin: int = 0) -> float:
     numbers: asyncio.Queue[int] = asyncio.Queue()
-    for first in range(0, count, BATCH):
+    for first in range(begin, begin + count, BATCH):
         numbers.put_nowait(first)
     publisher = _Client(place, "publisher")
     takers = {name: _Client(place, name) for name in place.systems if name != "publisher"}
@@ -115,11 +119,19 @@ def stafet(root: Path, count: int, database: str = "") -> Measured:
     """Publish ``count`` notifications (a multiple of `BATCH`) and have all acknowledged."""
     place = town(root, database)
     place.start()
+    assert place.process is not None
     try:
-        seconds = asyncio.run(_exchange(place, count))
+        asyncio.run(_exchange(place, 2 * BATCH))  # what is made at the first request is not of every one
+        return _measured(place.process.pid, count, lambda: asyncio.run(_exchange(place, count, 2 * BATCH)))
     finally:
         place.stop()
-    return Measured(count / seconds, count, seconds)
+
+
+def _measured(pid: int, count: int, run: Callable[[], float]) -> Measured:
+    server, client = cpu(pid), cpu(os.getpid())
+    seconds = run()
+    spent = (cpu(pid) - server, cpu(os.getpid()) - client)
+    return Measured(count / seconds, count, *(1000 * each / count for each in spent))
 
 
 # --- NATS JetStream ---------------------------------------------------------------------------------------------------
@@ -189,8 +201,7 @@ def nats(count: int) -> Measured:
         server = _server(Path(folder), port)
         try:
             time.sleep(1)
-            seconds = asyncio.run(_jetstream(port, count))
+            return _measured(server.pid, count, lambda: asyncio.run(_jetstream(port, count)))
         finally:
             server.terminate()
             server.wait()
-    return Measured(count / seconds, count, seconds)

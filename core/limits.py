@@ -64,6 +64,11 @@ WRITER_WAIT: Final = 300
 #: Commands that may wait for the writer; beyond it accept is refused (back-pressure) while settling goes on.
 WRITER_QUEUE: Final = 4096
 
+#: Octets of a page of a new SQLite ledger: of its fan-out a fifth less CPU than with 4096, and a single exchange costs the same.
+SQLITE_PAGE: Final = 8192
+#: Pages in SQLite's log before they go to where they belong: 32 MiB, so that what is written again and again goes there once.
+SQLITE_CHECKPOINT: Final = 4000
+
 #: How long one attempt may hold a delivery before another node may take it.
 LEASE: Final = 60 * SECOND
 #: Loans of a pulled delivery without an acknowledgement before it is set aside as a dead letter.

@@ -32,12 +32,12 @@ from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from core import failpoint, limits
 from core.errors import DurabilityLost, Overloaded, Refused
 from core.ledger import trace
-from core.ledger.trace import Chain, Entry
+from core.ledger.trace import Chain, Entry, Written
 
 Batch = Callable[[Connection, Sequence[Any]], Sequence[Any]]
 """Applies commands of one kind inside the open transaction; gives one result a command."""
 
-Explain = Callable[[Any, Any], Sequence[Entry]]
+Explain = Callable[[Any, Any], Sequence[Entry | Written]]
 """Trace entries for one command and its result."""
 
 
@@ -275,7 +275,7 @@ class Writer:
         done: list[tuple[_Command, Any]] = []
         transaction = connection.begin()
         try:
-            entries: list[Entry] = []
+            entries: list[Entry | Written] = []
             for group in sorted(groups.values(), key=lambda g: g[0].kind.order):
                 kind = group[0].kind
                 results = kind.apply(connection, [c.item for c in group])
