@@ -16,14 +16,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
 
+from bench.rows import Row, ratio_row
 from bench.usage import cpu
+from conformance.crash import postgresql
 from conformance.estate import free_port
 from conformance.town import AUTHORITY, Town, agreement, notification, subscription
 
@@ -32,6 +34,8 @@ BATCH: Final = 64
 """Events in one request that publishes, and deliveries in one that fetches."""
 PUBLISHING: Final = 4
 """Batches under way at once."""
+BAR: Final = 0.5
+"""Share of what JetStream does in the same run that Stafet is to reach on SQLite."""
 BODY: Final = {"text": "x" * 400}
 
 
@@ -205,3 +209,27 @@ def nats(count: int) -> Measured:
         finally:
             server.terminate()
             server.wait()
+
+
+# --- what the benchmark says ------------------------------------------------------------------------------------------
+
+
+def rows(folder: Path, count: int) -> Iterator[Row]:
+    """JetStream, Stafet on SQLite and on PostgreSQL, one after the other."""
+    theirs = nats(count)
+    yield Row(f"NATS JetStream, sync always: notifications to {SUBSCRIBERS}", theirs.rate, "a second")
+    yield from _cost("NATS JetStream", theirs)
+    ours = stafet(folder / "sqlite", count)
+    name = f"Stafet on SQLite: notifications to {SUBSCRIBERS}"
+    yield ratio_row(name, ours.rate, "a second", "JetStream", theirs.rate, BAR)
+    yield from _cost("Stafet on SQLite", ours)
+    with postgresql(folder / "postgresql") as database:
+        shared = stafet(folder / "shared", count, database("fanout"))
+    name = f"Stafet on PostgreSQL: notifications to {SUBSCRIBERS}"
+    yield Row(name, shared.rate, "a second", "JetStream", shared.rate / theirs.rate)
+    yield from _cost("Stafet on PostgreSQL, without the database's", shared)
+
+
+def _cost(whose: str, found: Measured) -> Iterator[Row]:
+    yield Row(f"{whose}: CPU of the server for one with its {SUBSCRIBERS} deliveries", found.server_ms, "ms")
+    yield Row(f"{whose}: CPU of the clients", found.client_ms, "ms")
