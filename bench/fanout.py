@@ -10,13 +10,14 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -52,14 +53,14 @@ class Measured:
 # --- Stafet -----------------------------------------------------------------------------------------------------------
 
 
-def town(root: Path, database: str = "") -> Town:
+def town(root: Path, database: str = "", **settings: Any) -> Town:
     """One publisher, twenty subscribers, each a system of its own."""
     names = [f"subscriber-{number}" for number in range(SUBSCRIBERS)]
     systems = dict.fromkeys(("publisher", *names), AUTHORITY)
     documents = [notification("news"), agreement("news", "publisher", "send")]
     for name in names:
         documents += [agreement("news", name, "receive"), subscription(f"{name}-news", name, "news")]
-    return Town(root, systems, database=database).make(documents)
+    return Town(root, systems, database=database, settings_beside=settings).make(documents)
 
 
 class _Client:
@@ -100,41 +101,50 @@ async def _take(client: _Client, name: str, count: int) -> None:
             taken += sum(one["result"] == "done" for one in results)
 
 
-async def _exchange(place: Town, count: int, begin: int = 0) -> float:
+async def _exchange(places: Sequence[Town], count: int, begin: int = 0) -> float:
+    """Systems come to the nodes in turn; whoever publishes, to all of them."""
     numbers: asyncio.Queue[int] = asyncio.Queue()
     for first in range(begin, begin + count, BATCH):
         numbers.put_nowait(first)
-    publisher = _Client(place, "publisher")
-    takers = {name: _Client(place, name) for name in place.systems if name != "publisher"}
+    at = itertools.cycle(places)
+    publishers = [_Client(next(at), "publisher") for _ in range(PUBLISHING)]
+    takers = {name: _Client(next(at), name) for name in places[0].systems if name != "publisher"}
     try:
         begun = time.perf_counter()
         async with asyncio.TaskGroup() as tasks:
-            for _ in range(PUBLISHING):
+            for publisher in publishers:
                 tasks.create_task(_publish(publisher, numbers))
             for name, client in takers.items():
                 tasks.create_task(_take(client, name, count))
         return time.perf_counter() - begun
     finally:
-        for client in (publisher, *takers.values()):
+        for client in (*publishers, *takers.values()):
             await client.session.close()
 
 
 def stafet(root: Path, count: int, database: str = "") -> Measured:
     """Publish ``count`` notifications (a multiple of `BATCH`) and have all acknowledged."""
-    place = town(root, database)
-    place.start()
-    assert place.process is not None
+    return over([town(root, database)], count)
+
+
+def over(places: Sequence[Town], count: int) -> Measured:
+    """The same with several nodes of one configuration, already made."""
     try:
-        asyncio.run(_exchange(place, 2 * BATCH))  # what is made at the first request is not of every one
-        return _measured(place.process.pid, count, lambda: asyncio.run(_exchange(place, count, 2 * BATCH)))
+        for place in places:
+            place.start()
+        pids = [place.process.pid for place in places if place.process is not None]
+        asyncio.run(_exchange(places, 6 * BATCH))  # what is made at the first request is not of every one
+        return _measured(pids, count, lambda: asyncio.run(_exchange(places, count, 6 * BATCH)))
     finally:
-        place.stop()
+        for place in places:
+            if place.process is not None:
+                place.stop()
 
 
-def _measured(pid: int, count: int, run: Callable[[], float]) -> Measured:
-    server, client = cpu(pid), cpu(os.getpid())
+def _measured(pids: Sequence[int], count: int, run: Callable[[], float]) -> Measured:
+    server, client = sum(map(cpu, pids)), cpu(os.getpid())
     seconds = run()
-    spent = (cpu(pid) - server, cpu(os.getpid()) - client)
+    spent = (sum(map(cpu, pids)) - server, cpu(os.getpid()) - client)
     return Measured(count / seconds, count, *(1000 * each / count for each in spent))
 
 
@@ -205,7 +215,7 @@ def nats(count: int) -> Measured:
         server = _server(Path(folder), port)
         try:
             time.sleep(1)
-            return _measured(server.pid, count, lambda: asyncio.run(_jetstream(port, count)))
+            return _measured([server.pid], count, lambda: asyncio.run(_jetstream(port, count)))
         finally:
             server.terminate()
             server.wait()

@@ -86,10 +86,9 @@ def subscriptions(count: int) -> list[Subscription]:
 
 def _cost(seconds: float, ask: Callable[[Description], object], count: int) -> float:
     """Microseconds of CPU for each of the same ten parcels of rules that are spread over all."""
-    done, begun = 0, time.process_time()
-    for description in itertools.cycle(asked_of(count)):
+    begun = time.process_time()
+    for done, description in enumerate(itertools.cycle(asked_of(count)), start=1):
         ask(description)
-        done += 1
         if done % 10 == 0 and time.process_time() - begun > seconds:
             return 1_000_000 * (time.process_time() - begun) / done
     raise AssertionError("a cycle ends nowhere")

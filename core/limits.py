@@ -121,6 +121,10 @@ COUNT: Final = 5 * SECOND
 #: What a sender is told to wait when too much waits.
 COME_BACK: Final = 30 * SECOND
 
+#: Times a node asks for the database's time at one look; the quickest answer is believed.
+CLOCK_LOOKS: Final = 3
+#: Answer to that question that is too late to be believed: half of it is how wrong it may be.
+CLOCK_ANSWER: Final = 200_000
 #: Clock difference between node and database that raises an alarm.
 SKEW_ALARM: Final = 2 * SECOND
 #: Clock difference that stops the node: leases would lie.

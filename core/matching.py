@@ -4,8 +4,8 @@ Routes and subscriptions share it: a route is the first filter that matches, a s
 
 Rules:
 
-1. Each filter lies in the index under one of its equalities, the one that the fewest filters share: a description meets only those
-   that could match, however many filters say the same sender or priority besides.
+1. Each filter lies in the index under one of its equalities, the one that the fewest filters share: a description meets only
+   those that could match, however many filters say the same sender or priority besides.
 2. A condition is evaluated only where all equalities hold; what it cannot be evaluated on is said in words, never guessed.
 """
 

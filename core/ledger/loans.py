@@ -63,11 +63,11 @@ def _lending(named: bool, ordered: bool, dialect: str) -> Query:
     """Finding and lending in one statement, in the dialect's own way: what two nodes ask for at once, one of them gets."""
     due = _DUE + _UNDER * named + IN_TURN.replace(":now", "?") * ordered + _OLDEST
     if dialect == "sqlite":
-        return Query(f"{_LENT} WHERE rowid IN (SELECT rowid FROM delivery WHERE {due}) RETURNING {COLUMNS}")
+        found = f"SELECT rowid FROM delivery WHERE {due}"  # noqa: S608 - constants only
+        return Query(f"{_LENT} WHERE rowid IN ({found}) RETURNING {COLUMNS}")
     found = f"SELECT id FROM delivery WHERE {due} FOR UPDATE OF delivery SKIP LOCKED"  # noqa: S608 - constants only
-    return Query(
-        f"WITH found AS MATERIALIZED ({found}) {_LENT} WHERE id IN (SELECT id FROM found) RETURNING {COLUMNS}"
-    )
+    lending = f"{_LENT} WHERE id IN (SELECT id FROM found) RETURNING {COLUMNS}"  # noqa: S608 - constants only
+    return Query(f"WITH found AS MATERIALIZED ({found}) {lending}")
 
 
 _LEND: Final = {

@@ -74,8 +74,8 @@ class Subscriptions:
         if said is None:
             said = json.dumps(await self._event(loan.parcel), ensure_ascii=False, separators=(",", ":")).encode()
             self._written.put(loan.parcel.id, said, len(said))
-        lent = loan.delivery
-        head = f'{{"lease":"{loan.token}","until":"{self._time(loan.until)}","attempt":{lent.attempts},"priority":"{lent.lane}","event":'
+        lent, until = loan.delivery, self._time(loan.until)
+        head = f'{{"lease":"{loan.token}","until":"{until}","attempt":{lent.attempts},"priority":"{lent.lane}","event":'
         return head.encode() + said + b"}"
 
     def _time(self, until: int) -> str:
