@@ -68,7 +68,7 @@ class Town:
         for system in self.systems:
             self.issue(system, authority)
         self.write("all.yaml", [*self.system_documents(), *documents])
-        self._write_settings()
+        self._write_settings(rest)
         return self
 
     def beside(self, node: str) -> Town:
@@ -81,7 +81,7 @@ class Town:
         other._write_settings()
         return other
 
-    def _write_settings(self) -> None:
+    def _write_settings(self, rest: Mapping[str, Any] | None = None) -> None:
         values = {
             "node": self.node,
             "gateways": {"rest": {"port": self.port, **(rest or {"certificate": "rest"})}},
