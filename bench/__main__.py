@@ -13,7 +13,20 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import as4_package, backlog, exchanges, fanout, handover, large, nodes, phase4, routing, seal, tracking
+from bench import (
+    as4_package,
+    backlog,
+    exchanges,
+    fanout,
+    handover,
+    large,
+    nodes,
+    phase4,
+    routing,
+    seal,
+    tracking,
+    urgent,
+)
 from bench.crypto_floor import costs, floor
 from bench.rows import Row, ratio_row, write
 from conformance.crash import postgresql
@@ -146,6 +159,8 @@ def _rows(group: str, folder: Path, quick: bool) -> Iterator[Row]:
         yield from fanout.rows(folder, fanout.BATCH * (20 if quick else 160))
     elif group == "routing":
         yield from routing.rows(folder, 0.5 if quick else 3.0)
+    elif group == "urgent":
+        yield from urgent.rows(folder, 4.0 if quick else 15.0)
     elif group == "nodes":
         yield from nodes.rows(folder, fanout.BATCH * (20 if quick else 80))
     elif group == "as4":
@@ -166,6 +181,7 @@ GROUPS = (
     "tracking",
     "fanout",
     "routing",
+    "urgent",
     "nodes",
     "phase4",
 )

@@ -22,8 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import aiohttp
-
+from bench.client import Client
 from bench.rows import Row, ratio_row
 from bench.usage import cpu
 from conformance.crash import postgresql
@@ -63,23 +62,7 @@ def town(root: Path, database: str = "", **settings: Any) -> Town:
     return Town(root, systems, database=database, settings_beside=settings).make(documents)
 
 
-class _Client:
-    """One system over one kept connection."""
-
-    def __init__(self, place: Town, system: str) -> None:
-        self._url = place.url
-        connector = aiohttp.TCPConnector(ssl=place.client_context(system), limit=PUBLISHING)
-        self.session = aiohttp.ClientSession(connector=connector)
-
-    async def ask(self, path: str, body: Any) -> Any:
-        async with self.session.post(self._url + path, json=body) as answer:
-            said = await answer.json(content_type=None)
-            if answer.status not in (200, 201):
-                raise RuntimeError(f"{path}: {answer.status} {said}")
-            return said
-
-
-async def _publish(client: _Client, numbers: asyncio.Queue[int]) -> None:
+async def _publish(client: Client, numbers: asyncio.Queue[int]) -> None:
     while not numbers.empty():
         first = numbers.get_nowait()
         made = [
@@ -91,7 +74,7 @@ async def _publish(client: _Client, numbers: asyncio.Queue[int]) -> None:
             raise RuntimeError(f"not accepted: {said['events'][0]}")
 
 
-async def _take(client: _Client, name: str, count: int) -> None:
+async def _take(client: Client, name: str, count: int) -> None:
     taken = 0
     while taken < count:
         said = await client.ask(f"/v1/subscriptions/{name}-news/pull", {"max": BATCH, "wait": 5})
@@ -107,8 +90,8 @@ async def _exchange(places: Sequence[Town], count: int, begin: int = 0) -> float
     for first in range(begin, begin + count, BATCH):
         numbers.put_nowait(first)
     at = itertools.cycle(places)
-    publishers = [_Client(next(at), "publisher") for _ in range(PUBLISHING)]
-    takers = {name: _Client(next(at), name) for name in places[0].systems if name != "publisher"}
+    publishers = [Client(next(at), "publisher", PUBLISHING) for _ in range(PUBLISHING)]
+    takers = {name: Client(next(at), name, 1) for name in places[0].systems if name != "publisher"}
     try:
         begun = time.perf_counter()
         async with asyncio.TaskGroup() as tasks:
@@ -119,7 +102,7 @@ async def _exchange(places: Sequence[Town], count: int, begin: int = 0) -> float
         return time.perf_counter() - begun
     finally:
         for client in (*publishers, *takers.values()):
-            await client.session.close()
+            await client.close()
 
 
 def stafet(root: Path, count: int, database: str = "") -> Measured:
