@@ -62,7 +62,11 @@ def _accepted(accept: Accept, acceptance: Acceptance) -> Sequence[Entry]:
     return (Entry(acceptance.parcel_id, parcel.accepted_at, event, facts),)
 
 
-ACCEPT: Final = Kind("accept", _accept, _accepted, order=10)
+def _bulk(accept: Accept) -> int:
+    return int(accept.item.parcel.description.priority == "bulk")
+
+
+ACCEPT: Final = Kind("accept", _accept, _accepted, order=10, waits=_bulk)
 
 
 def _accept_together(connection: Connection, batch: Sequence[Sequence[Accept]]) -> Sequence[Sequence[Acceptance]]:
@@ -74,8 +78,13 @@ def _accepted_together(items: Sequence[Accept], judged: Sequence[Acceptance]) ->
     return [entry for one in zip(items, judged, strict=True) for entry in _accepted(*one)]
 
 
+def _bulk_together(items: Sequence[Accept]) -> int:
+    """All of them, or none: one that is in a hurry takes the others along."""
+    return len(items) if all(map(_bulk, items)) else 0
+
+
 #: Several items of one call: all or none are stored, each is judged alone.
-ACCEPT_TOGETHER: Final = Kind("accept-together", _accept_together, _accepted_together, order=11)
+ACCEPT_TOGETHER: Final = Kind("accept-together", _accept_together, _accepted_together, order=11, waits=_bulk_together)
 
 
 @dataclass(frozen=True, slots=True)

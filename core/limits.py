@@ -59,6 +59,9 @@ RETENTION: Final = 90 * DAY
 
 #: Most items the writer takes into one transaction: enough to share the fsync, few enough to keep the wait short.
 WRITER_BATCH: Final = 256
+#: Things that may wait, such as parcels of the bulk lane, in one transaction that others wait for: some milliseconds of work, and
+#: no call is divided.
+WRITER_PATIENT: Final = 32
 #: How long a busy writer waits for company before it commits; an idle one commits at once.
 WRITER_WAIT: Final = 300
 #: Commands that may wait for the writer; beyond it accept is refused (back-pressure) while settling goes on.
