@@ -37,7 +37,7 @@ lint: .venv/ready  ## format, style, types, import contracts, tidy, made pages
 cover: .venv/ready  ## every pure module fully covered by its own tests
 	$(VENV)/python scripts/pure_coverage.py -n $(WORKERS)
 
-bench: .venv/ready  ## every benchmark, as ratios taken in one run (ONLY=exchanges, large, seal, handover, as4, tracking or phase4; phase4 needs a JDK and Maven)
+bench: .venv/ready  ## every benchmark, as ratios taken in one run (ONLY=exchanges, large, seal, backlog, handover, as4, tracking, fanout, routing, urgent, nodes or phase4; phase4 needs a JDK and Maven)
 	$(VENV)/python -W ignore::UserWarning -m bench $(if $(ONLY),--only $(ONLY))
 
 crash: .venv/ready  ## kill nodes under load and compare the books (ROUNDS=n)

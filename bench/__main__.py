@@ -13,7 +13,20 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import as4_package, backlog, exchanges, handover, large, phase4, seal, tracking
+from bench import (
+    as4_package,
+    backlog,
+    exchanges,
+    fanout,
+    handover,
+    large,
+    nodes,
+    phase4,
+    routing,
+    seal,
+    tracking,
+    urgent,
+)
 from bench.crypto_floor import costs, floor
 from bench.rows import Row, ratio_row, write
 from conformance.crash import postgresql
@@ -142,6 +155,14 @@ def _rows(group: str, folder: Path, quick: bool) -> Iterator[Row]:
         yield from _backlog_rows(folder, 5_000 if quick else 50_000)
     elif group == "handover":
         yield from _handover_rows(folder, handover.SIZE)
+    elif group == "fanout":
+        yield from fanout.rows(folder, fanout.BATCH * (20 if quick else 160))
+    elif group == "routing":
+        yield from routing.rows(folder, 0.5 if quick else 3.0)
+    elif group == "urgent":
+        yield from urgent.rows(folder, 4.0 if quick else 15.0)
+    elif group == "nodes":
+        yield from nodes.rows(folder, fanout.BATCH * (20 if quick else 80))
     elif group == "as4":
         yield from _package_rows(folder, 3.0 if quick else 10.0)
     elif group == "tracking":
@@ -150,7 +171,20 @@ def _rows(group: str, folder: Path, quick: bool) -> Iterator[Row]:
         yield from _phase4_rows(folder, quick)
 
 
-GROUPS = ("exchanges", "large", "seal", "backlog", "handover", "as4", "tracking", "phase4")
+GROUPS = (
+    "exchanges",
+    "large",
+    "seal",
+    "backlog",
+    "handover",
+    "as4",
+    "tracking",
+    "fanout",
+    "routing",
+    "urgent",
+    "nodes",
+    "phase4",
+)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -10,17 +10,22 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import aiohttp
-
+from bench.client import Client
+from bench.rows import Row, ratio_row
+from bench.usage import cpu
+from conformance.crash import postgresql
 from conformance.estate import free_port
 from conformance.town import AUTHORITY, Town, agreement, notification, subscription
 
@@ -29,48 +34,35 @@ BATCH: Final = 64
 """Events in one request that publishes, and deliveries in one that fetches."""
 PUBLISHING: Final = 4
 """Batches under way at once."""
+BAR: Final = 0.5
+"""Share of what JetStream does in the same run that Stafet is to reach on SQLite."""
 BODY: Final = {"text": "x" * 400}
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Notifications a second, and how many there were."""
+    """Notifications a second, and what one of them cost with all its deliveries, in milliseconds of CPU."""
 
     rate: float
     count: int
-    seconds: float
+    server_ms: float
+    client_ms: float
 
 
 # --- Stafet -----------------------------------------------------------------------------------------------------------
 
 
-def town(root: Path, database: str = "") -> Town:
+def town(root: Path, database: str = "", **settings: Any) -> Town:
     """One publisher, twenty subscribers, each a system of its own."""
     names = [f"subscriber-{number}" for number in range(SUBSCRIBERS)]
     systems = dict.fromkeys(("publisher", *names), AUTHORITY)
     documents = [notification("news"), agreement("news", "publisher", "send")]
     for name in names:
         documents += [agreement("news", name, "receive"), subscription(f"{name}-news", name, "news")]
-    return Town(root, systems, database=database).make(documents)
+    return Town(root, systems, database=database, settings_beside=settings).make(documents)
 
 
-class _Client:
-    """One system over one kept connection."""
-
-    def __init__(self, place: Town, system: str) -> None:
-        self._url = place.url
-        connector = aiohttp.TCPConnector(ssl=place.client_context(system), limit=PUBLISHING)
-        self.session = aiohttp.ClientSession(connector=connector)
-
-    async def ask(self, path: str, body: Any) -> Any:
-        async with self.session.post(self._url + path, json=body) as answer:
-            said = await answer.json(content_type=None)
-            if answer.status not in (200, 201):
-                raise RuntimeError(f"{path}: {answer.status} {said}")
-            return said
-
-
-async def _publish(client: _Client, numbers: asyncio.Queue[int]) -> None:
+async def _publish(client: Client, numbers: asyncio.Queue[int]) -> None:
     while not numbers.empty():
         first = numbers.get_nowait()
         made = [
@@ -82,7 +74,7 @@ async def _publish(client: _Client, numbers: asyncio.Queue[int]) -> None:
             raise RuntimeError(f"not accepted: {said['events'][0]}")
 
 
-async def _take(client: _Client, name: str, count: int) -> None:
+async def _take(client: Client, name: str, count: int) -> None:
     taken = 0
     while taken < count:
         said = await client.ask(f"/v1/subscriptions/{name}-news/pull", {"max": BATCH, "wait": 5})
@@ -92,34 +84,51 @@ async def _take(client: _Client, name: str, count: int) -> None:
             taken += sum(one["result"] == "done" for one in results)
 
 
-async def _exchange(place: Town, count: int) -> float:
+async def _exchange(places: Sequence[Town], count: int, begin: int = 0) -> float:
+    """Systems come to the nodes in turn; whoever publishes, to all of them."""
     numbers: asyncio.Queue[int] = asyncio.Queue()
-    for first in range(0, count, BATCH):
+    for first in range(begin, begin + count, BATCH):
         numbers.put_nowait(first)
-    publisher = _Client(place, "publisher")
-    takers = {name: _Client(place, name) for name in place.systems if name != "publisher"}
+    at = itertools.cycle(places)
+    publishers = [Client(next(at), "publisher", PUBLISHING) for _ in range(PUBLISHING)]
+    takers = {name: Client(next(at), name, 1) for name in places[0].systems if name != "publisher"}
     try:
         begun = time.perf_counter()
         async with asyncio.TaskGroup() as tasks:
-            for _ in range(PUBLISHING):
+            for publisher in publishers:
                 tasks.create_task(_publish(publisher, numbers))
             for name, client in takers.items():
                 tasks.create_task(_take(client, name, count))
         return time.perf_counter() - begun
     finally:
-        for client in (publisher, *takers.values()):
-            await client.session.close()
+        for client in (*publishers, *takers.values()):
+            await client.close()
 
 
 def stafet(root: Path, count: int, database: str = "") -> Measured:
     """Publish ``count`` notifications (a multiple of `BATCH`) and have all acknowledged."""
-    place = town(root, database)
-    place.start()
+    return over([town(root, database)], count)
+
+
+def over(places: Sequence[Town], count: int) -> Measured:
+    """The same with several nodes of one configuration, already made."""
     try:
-        seconds = asyncio.run(_exchange(place, count))
+        for place in places:
+            place.start()
+        pids = [place.process.pid for place in places if place.process is not None]
+        asyncio.run(_exchange(places, 6 * BATCH))  # what is made at the first request is not of every one
+        return _measured(pids, count, lambda: asyncio.run(_exchange(places, count, 6 * BATCH)))
     finally:
-        place.stop()
-    return Measured(count / seconds, count, seconds)
+        for place in places:
+            if place.process is not None:
+                place.stop()
+
+
+def _measured(pids: Sequence[int], count: int, run: Callable[[], float]) -> Measured:
+    server, client = sum(map(cpu, pids)), cpu(os.getpid())
+    seconds = run()
+    spent = (sum(map(cpu, pids)) - server, cpu(os.getpid()) - client)
+    return Measured(count / seconds, count, *(1000 * each / count for each in spent))
 
 
 # --- NATS JetStream ---------------------------------------------------------------------------------------------------
@@ -189,8 +198,31 @@ def nats(count: int) -> Measured:
         server = _server(Path(folder), port)
         try:
             time.sleep(1)
-            seconds = asyncio.run(_jetstream(port, count))
+            return _measured([server.pid], count, lambda: asyncio.run(_jetstream(port, count)))
         finally:
             server.terminate()
             server.wait()
-    return Measured(count / seconds, count, seconds)
+
+
+# --- what the benchmark says ------------------------------------------------------------------------------------------
+
+
+def rows(folder: Path, count: int) -> Iterator[Row]:
+    """JetStream, Stafet on SQLite and on PostgreSQL, one after the other."""
+    theirs = nats(count)
+    yield Row(f"NATS JetStream, sync always: notifications to {SUBSCRIBERS}", theirs.rate, "a second")
+    yield from _cost("NATS JetStream", theirs)
+    ours = stafet(folder / "sqlite", count)
+    name = f"Stafet on SQLite: notifications to {SUBSCRIBERS}"
+    yield ratio_row(name, ours.rate, "a second", "JetStream", theirs.rate, BAR)
+    yield from _cost("Stafet on SQLite", ours)
+    with postgresql(folder / "postgresql") as database:
+        shared = stafet(folder / "shared", count, database("fanout"))
+    name = f"Stafet on PostgreSQL: notifications to {SUBSCRIBERS}"
+    yield Row(name, shared.rate, "a second", "JetStream", shared.rate / theirs.rate)
+    yield from _cost("Stafet on PostgreSQL, without the database's", shared)
+
+
+def _cost(whose: str, found: Measured) -> Iterator[Row]:
+    yield Row(f"{whose}: CPU of the server for one with its {SUBSCRIBERS} deliveries", found.server_ms, "ms")
+    yield Row(f"{whose}: CPU of the clients", found.client_ms, "ms")

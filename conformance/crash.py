@@ -29,7 +29,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from conformance import crash_pull
+from conformance import crash_pull, nodes
 from conformance.estate import FILES, Estate, Organisation
 from core import failpoint
 from core.clock import SECOND, SystemClock
@@ -298,9 +298,10 @@ def main(arguments: list[str] | None = None) -> int:
         tally = run(options.rounds, Path(folder), seed=options.seed)
         with postgresql(Path(folder) / "postgresql-pull") as database:
             crash_pull.run(options.rounds, Path(folder), database, fetched, seed=options.seed)
+            shared = nodes.run(Path(folder) / "nodes", database("nodes"), seed=options.seed)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    ok = tally.ok and fetched.ok
-    result = {**asdict(tally), "pulled": asdict(fetched), "seed": options.seed, "ok": ok}
+    ok = tally.ok and fetched.ok and shared.ok
+    result = {**asdict(tally), "pulled": asdict(fetched), "nodes": asdict(shared), "seed": options.seed, "ok": ok}
     options.out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
     return 0 if ok else 1

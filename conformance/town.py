@@ -68,6 +68,20 @@ class Town:
         for system in self.systems:
             self.issue(system, authority)
         self.write("all.yaml", [*self.system_documents(), *documents])
+        self._write_settings(rest)
+        return self
+
+    def beside(self, node: str) -> Town:
+        """Another node of the same configuration, keys, ledger and store: this one must name a database and a store."""
+        assert self.database
+        assert "store" in self.settings_beside
+        shared = {"keys": str(self.home / "keys"), "config": str(self.home / "config"), **self.settings_beside}
+        other = Town(self.root, self.systems, node=node, database=self.database, settings_beside=shared, at=self.at)
+        shutil.rmtree(other.home, ignore_errors=True)
+        other._write_settings()
+        return other
+
+    def _write_settings(self, rest: Mapping[str, Any] | None = None) -> None:
         values = {
             "node": self.node,
             "gateways": {"rest": {"port": self.port, **(rest or {"certificate": "rest"})}},
@@ -78,7 +92,6 @@ class Town:
         if self.database:
             values["database"] = self.database
         write(self.home / "node.yaml", yaml.safe_dump(values, sort_keys=False).encode())
-        return self
 
     def issue(self, system: str, authority: Authority) -> None:
         """A key and certificate for a system: the key is the system's own, the certificate becomes part of the configuration."""

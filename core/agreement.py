@@ -41,5 +41,7 @@ class ServiceAgreement(Document):
         """Whether it allows ``direction`` at the time ``at``."""
         if self.may not in (direction, "both"):
             return False
+        if self.since is None and self.until is None:
+            return True
         day = to_datetime(at).date()
         return (self.since is None or self.since <= day) and (self.until is None or day <= self.until)

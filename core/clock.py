@@ -2,11 +2,15 @@
 
 Rule: everything that is about *what was said and when* takes a time as an argument; only the edges of the program hold a
 `Clock`. Times are UTC microseconds in an ``int`` (they sort, they fit a 64-bit column, they have no zone to lose). People
-see Europe/Copenhagen.
+see Europe/Copenhagen. Nodes that share a database agree on its time, whatever their own machines say: else a node that is ahead
+would lend what another has lent already.
+
+A proof can make a process' clock wrong: ``STAFET_CLOCK_SKEW=10`` sets it ten seconds ahead. Nothing at run time can.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
@@ -31,12 +35,38 @@ class Clock(Protocol):
         ...
 
 
+VARIABLE: Final = "STAFET_CLOCK_SKEW"
+
+
+def skew_of(text: str) -> Micros:
+    """Seconds as they stand in the environment. Raises `ValueError`."""
+    try:
+        return round(float(text) * SECOND)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{VARIABLE}: is no number of seconds; it is for proofs alone, so leave it out") from None
+
+
+SKEW: Final = skew_of(os.environ.get(VARIABLE, "0"))
+"""How wrong this process' clock is on purpose."""
+
+
 class SystemClock:
     """The machine's clock."""
 
     def now(self) -> Micros:
         """The present time in UTC microseconds."""
-        return time.time_ns() // 1000
+        return time.time_ns() // 1000 + SKEW
+
+
+class AgreedClock:
+    """A clock that is put right by ``offset``: what it says is what all who are put right by the same source say."""
+
+    def __init__(self, own: Clock) -> None:
+        self.own, self.offset = own, 0
+
+    def now(self) -> Micros:
+        """The time that was agreed on."""
+        return self.own.now() + self.offset
 
 
 class FrozenClock:

@@ -7,7 +7,7 @@ that a crash loses none of them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
 
@@ -25,7 +25,7 @@ from core.ledger.deliveries import Renew, Settle, Settled
 from core.ledger.loans import PullClaim, Taken
 from core.ledger.looking import Look
 from core.ledger.parcels import Accept
-from core.ledger.trace import Entry
+from core.ledger.trace import Entry, Written, alike
 from core.ledger.versions import Version
 from core.pace import Pause, Where, pause_length
 from core.parcel import Acceptance, Judgement, Key, Parcel, new_id
@@ -62,7 +62,11 @@ def _accepted(accept: Accept, acceptance: Acceptance) -> Sequence[Entry]:
     return (Entry(acceptance.parcel_id, parcel.accepted_at, event, facts),)
 
 
-ACCEPT: Final = Kind("accept", _accept, _accepted, order=10)
+def _bulk(accept: Accept) -> int:
+    return int(accept.item.parcel.description.priority == "bulk")
+
+
+ACCEPT: Final = Kind("accept", _accept, _accepted, order=10, waits=_bulk)
 
 
 def _accept_together(connection: Connection, batch: Sequence[Sequence[Accept]]) -> Sequence[Sequence[Acceptance]]:
@@ -74,8 +78,13 @@ def _accepted_together(items: Sequence[Accept], judged: Sequence[Acceptance]) ->
     return [entry for one in zip(items, judged, strict=True) for entry in _accepted(*one)]
 
 
+def _bulk_together(items: Sequence[Accept]) -> int:
+    """All of them, or none: one that is in a hurry takes the others along."""
+    return len(items) if all(map(_bulk, items)) else 0
+
+
 #: Several items of one call: all or none are stored, each is judged alone.
-ACCEPT_TOGETHER: Final = Kind("accept-together", _accept_together, _accepted_together, order=11)
+ACCEPT_TOGETHER: Final = Kind("accept-together", _accept_together, _accepted_together, order=11, waits=_bulk_together)
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,22 +322,24 @@ def _acknowledge_one(connection: Connection, wanted: Acknowledge) -> Sequence[Ta
         parcels_taken = [one.parcel_id for one in taken.values()]
         answered = awaited.acknowledged(connection, parcels_taken, wanted.box[0], wanted.at)
         pairs = zip(taken.items(), answered, strict=True)
-        taken = {token: replace(one, answered=tuple(changed)) if changed else one for (token, one), changed in pairs}
-    odd = list(dict.fromkeys(loan for loan in wanted.loans if f"{loan[0]}.{loan[1]}" not in taken))
+        taken = {loan: one._replace(answered=tuple(changed)) if changed else one for (loan, one), changed in pairs}
+    odd = list(dict.fromkeys(loan for loan in wanted.loans if loan not in taken))
     settled = (
         dict(zip(odd, _settle(connection, [wanted.settlement(*loan) for loan in odd]), strict=True)) if odd else {}
     )
-    return [taken.get(f"{loan[0]}.{loan[1]}") or settled[loan] for loan in wanted.loans]
+    return [taken.get(loan) or settled[loan] for loan in wanted.loans]
 
 
-def _acknowledged(wanted: Acknowledge, results: Sequence[Taken | SettlementResult]) -> Sequence[Entry]:
+def _acknowledged(wanted: Acknowledge, results: Sequence[Taken | SettlementResult]) -> Sequence[Entry | Written]:
     receiver = wanted.box[0]
-    said: list[Entry] = []
+    facts = {"receiver": receiver, "state": State.DELIVERED.value, "by": receiver}
+    taken = alike(wanted.at, Event.ACKNOWLEDGED.value, facts, "attempt")
+    said: list[Entry | Written] = []
     for loan, result in dict(zip(wanted.loans, results, strict=True)).items():
         if isinstance(result, Taken):
-            facts = {"receiver": receiver, "attempt": result.attempts, "state": State.DELIVERED.value, "by": receiver}
-            said.append(Entry(result.parcel_id, wanted.at, Event.ACKNOWLEDGED.value, facts))
-            said += awaited.entries(result.answered, wanted.at)
+            said.append(taken(result.parcel_id, result.attempts))
+            if result.answered:
+                said += awaited.entries(result.answered, wanted.at)
         elif result.settled is not None and (result.settled.stale or result.settled.before is not result.settled.after):
             said += _settled(wanted.settlement(*loan), result)
     return said

@@ -4,13 +4,17 @@ Routes and subscriptions share it: a route is the first filter that matches, a s
 
 Rules:
 
-1. Each filter lies in the index under one of its equalities, so that a description meets only those that could match.
+1. Each filter lies in the index under one of its equalities, the one that the fewest filters share: a description meets only
+   those that could match, however many filters say the same sender or priority besides.
 2. A condition is evaluated only where all equalities hold; what it cannot be evaluated on is said in words, never guessed.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from operator import itemgetter
 from typing import Annotated, Any, Final, Generic, Protocol, TypeVar
 
 from pydantic import Field
@@ -131,16 +135,26 @@ class Index(Generic[D]):
     def __init__(self, rules: Sequence[Rule[D]]) -> None:
         self.rules = sorted(rules, key=lambda rule: rule.rank)
         self._index: dict[tuple[str, str], list[Rule[D]]] = {}
+        self._by_class: dict[tuple[str, str], list[Rule[D]]] = {}
         self._open: list[Rule[D]] = []
+        plain = Counter(pair for rule in self.rules for pair in rule.equalities)
+        classes = Counter(pair for rule in self.rules for pair in rule.classification)
         for rule in self.rules:
-            if rule.equalities:
-                self._index.setdefault(rule.equalities[0], []).append(rule)
+            choices = [(plain[pair], self._index, pair) for pair in rule.equalities]
+            choices += [(classes[pair], self._by_class, pair) for pair in rule.classification]
+            if choices:
+                _, index, pair = min(choices, key=itemgetter(0))
+                index.setdefault(pair, []).append(rule)
             else:
                 self._open.append(rule)
 
     def candidates(self, seen: Facts) -> Iterator[Rule[D]]:
         """Those that could match, in order."""
         lists = [found for item in seen.plain.items() if (found := self._index.get(item))]
-        if len(lists) + bool(self._open) <= 1:
-            return iter(lists[0] if lists else self._open)
-        return iter(sorted((rule for found in (*lists, self._open) for rule in found), key=lambda rule: rule.rank))
+        if self._by_class:
+            lists += [found for pair in seen.classes if (found := self._by_class.get(pair))]
+        if self._open:
+            lists.append(self._open)
+        if len(lists) <= 1:
+            return iter(lists[0] if lists else ())
+        return iter(sorted(chain.from_iterable(lists), key=lambda rule: rule.rank))

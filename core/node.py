@@ -18,10 +18,10 @@ from contextlib import suppress
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, delete, insert, text, update
+from sqlalchemy import Connection, delete, insert, update
 
 from core import audit, commands, config, limits, log, radar
-from core.clock import DAY, MINUTE, SECOND, Clock, from_datetime
+from core.clock import DAY, MINUTE, SECOND, AgreedClock, Clock
 from core.config import Configuration
 from core.desk import mailing
 from core.desk.backlog import Backlogs
@@ -43,7 +43,7 @@ from core.mailroom import Mailroom
 from core.operations import Operations
 from core.parcel import new_id
 from core.radar import Watched
-from core.runtime import Catalogue, Runtime, chain_prefix
+from core.runtime import Catalogue, Runtime, ahead_of, chain_prefix
 from core.settings import NodeSettings
 
 _log = log.get("node")
@@ -328,14 +328,19 @@ class Node:
             runtime.quotas.counted(asked, octets, await runtime.read(usage.waiting, asked.waiting))
 
     async def _compare_clocks(self) -> None:
-        theirs = from_datetime(await self.runtime.read(_database_time))
-        skew = abs(self.runtime.clock.now() - theirs)
-        if skew > limits.SKEW_STOP:
+        """Between nodes the database's time counts: ours is put right by it, and people are told when the machine's is off."""
+        clock = self.runtime.clock
+        ahead = await self.runtime.read(ahead_of, clock.own if isinstance(clock, AgreedClock) else clock)
+        if ahead is None:  # it took too long to answer: what was found before still holds
+            return
+        if isinstance(clock, AgreedClock):
+            clock.offset = ahead
+        if abs(ahead) > limits.SKEW_STOP:
             raise Fatal(
-                f"clock: {skew // SECOND} s off the database's; leases would lie. Set the clock, then start again"
+                f"clock: {abs(ahead) // SECOND} s off the database's; leases would lie. Set the clock, then start again"
             )
-        if skew > limits.SKEW_ALARM:
-            await self._alarm_once("clock", f"this node's clock is {skew / SECOND:.1f} s off the database's")
+        if abs(ahead) > limits.SKEW_ALARM:
+            await self._alarm_once("clock", f"this node's clock is {abs(ahead) / SECOND:.1f} s off the database's")
         else:
             self._alarmed.discard("clock")
 
@@ -374,7 +379,3 @@ class Node:
 
 def _execute(connection: Connection, statement: Any) -> None:
     connection.execute(statement)
-
-
-def _database_time(connection: Connection) -> Any:
-    return connection.execute(text("SELECT clock_timestamp()")).scalar_one()

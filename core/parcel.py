@@ -18,6 +18,8 @@ from core.description import Description
 
 _RANDOM: Final[deque[str]] = deque()
 """Random parts of ids that are still to come: the system is asked for many at once. A child process never uses its parent's."""
+_DRAWN: Final = 12_800
+"""Octets asked for at once: a thread that asks lets go of the interpreter, and has to wait for it again."""
 os.register_at_fork(after_in_child=_RANDOM.clear)
 
 
@@ -26,7 +28,7 @@ def new_id(now: Micros) -> str:
     try:
         random = _RANDOM.pop()
     except IndexError:
-        drawn = os.urandom(1280).hex()
+        drawn = os.urandom(_DRAWN).hex()
         _RANDOM.extend(drawn[start : start + 20] for start in range(20, len(drawn), 20))
         random = drawn[:20]
     return id_at(now) + random

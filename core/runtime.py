@@ -15,12 +15,12 @@ from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from core import config, limits, log
-from core.clock import SECOND, Clock, Micros, SystemClock
+from core.clock import SECOND, SKEW, AgreedClock, Clock, Micros, SystemClock, from_datetime
 from core.config import Configuration
 from core.delivery import Delivery
 from core.disk import Disk
@@ -182,14 +182,24 @@ class Runtime:
 
     @classmethod
     def open(cls, settings: NodeSettings, *, clock: Clock | None = None, catalogue: Catalogue | None = None) -> Runtime:
-        """Take the node's lock, bring the schema up, start the writer. Raises `Fatal` with what to do."""
+        """Take the node's lock, bring the schema up, start the writer. Raises `Fatal` with what to do.
+
+        Without a ``clock`` it is the machine's; where nodes may share a database, put right by the database's.
+        """
+        if SKEW:
+            _log.warning("this process' clock is wrong on purpose: a proof has asked for it", seconds=SKEW / SECOND)
         settings.data_path.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = NodeLock(settings.lock_path)
         try:
             engine = open_engine(settings.database_url)
             upgrade(engine)
             reader = open_engine(settings.database_url, read_only=True)
-            runtime = cls(settings, clock or SystemClock(), catalogue or Catalogue(), engine, reader, lock)
+            shared = engine.dialect.name == "postgresql"
+            clock = clock or (AgreedClock(SystemClock()) if shared else SystemClock())
+            if shared and isinstance(clock, AgreedClock):  # before its first use: a node's name has a time in it
+                with reader.connect() as connection:
+                    clock.offset = ahead_of(connection, clock.own) or 0
+            runtime = cls(settings, clock, catalogue or Catalogue(), engine, reader, lock)
         except BaseException:  # whatever it is, the lock is not kept
             lock.release()
             raise
@@ -339,6 +349,21 @@ class Runtime:
     def latest(self) -> Configuration:
         """The newest configuration version."""
         return self.version(self.read_now(versions.latest_number))
+
+
+def ahead_of(connection: Connection, clock: Clock) -> Micros | None:
+    """How far the database's clock is ahead of ``clock``; None when it takes so long to answer that nobody can say."""
+    asked: list[tuple[Micros, Micros]] = []
+    for _ in range(limits.CLOCK_LOOKS):
+        before = clock.now()
+        theirs = from_datetime(connection.execute(_THEIR_TIME).scalar_one())
+        after = clock.now()
+        asked.append((after - before, theirs - (before + after) // 2))
+    took, ahead = min(asked)
+    return ahead if took <= limits.CLOCK_ANSWER else None
+
+
+_THEIR_TIME = text("SELECT clock_timestamp()")
 
 
 def chain_prefix(node: str) -> str:

@@ -9,7 +9,9 @@ Rules:
    one bad command never takes its neighbours with it.
 3. Cancelling a caller never cancels a commit.
 4. Trace entries are written in the transaction of their cause.
-5. A commit whose fate is unknown, or a failed fsync below it, stops the node: better silent than wrong.
+5. What may wait, such as accepting bulk, goes behind all else and gets a small part of each transaction that others wait for: an
+   urgent parcel waits for a short commit, never for a queue, and bulk never stands still.
+6. A commit whose fate is unknown, or a failed fsync below it, stops the node: better silent than wrong.
 """
 
 from __future__ import annotations
@@ -32,24 +34,28 @@ from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from core import failpoint, limits
 from core.errors import DurabilityLost, Overloaded, Refused
 from core.ledger import trace
-from core.ledger.trace import Chain, Entry
+from core.ledger.trace import Chain, Entry, Written
 
 Batch = Callable[[Connection, Sequence[Any]], Sequence[Any]]
 """Applies commands of one kind inside the open transaction; gives one result a command."""
 
-Explain = Callable[[Any, Any], Sequence[Entry]]
+Explain = Callable[[Any, Any], Sequence[Entry | Written]]
 """Trace entries for one command and its result."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of command. ``order`` says which kinds go first in a transaction; ``always`` passes a full queue."""
+    """A kind of command. ``order`` says which kinds go first in a transaction; ``always`` passes a full queue.
+
+    ``waits`` gives how many things of a command may wait for others; 0 for one that is in a hurry.
+    """
 
     name: str
     apply: Batch
     explain: Explain | None = None
     order: int = 50
     always: bool = False
+    waits: Callable[[Any], int] | None = None
 
 
 Unheard = Callable[[Any], None]
@@ -126,6 +132,8 @@ class Writer:
         self._handed = self._taken = 0
         self._pending: deque[_Command] = deque()
         """What has been taken from the queue and is in no batch yet; the thread's own."""
+        self._patient: deque[_Command] = deque()
+        """The same of what may wait."""
         self._turn: list[_Command] = []
         """What the event loop has asked for in this turn."""
         self._turning: asyncio.AbstractEventLoop | None = None
@@ -217,17 +225,25 @@ class Writer:
     def _take(self) -> list[_Command]:
         """What waits, at most a batch; nothing when the writer is to stop and nothing waits any more."""
         self._busy = self._busy or not self._queue.empty()
-        if not self._pending and (not self._stopping or not self._queue.empty()):
-            self._pending.extend(self._queue.get())
+        if not self._pending and not self._patient and (not self._stopping or not self._queue.empty()):
+            self._sort(self._queue.get())
         if self._busy:  # others are on their way: one commit for all of them costs less than two
             time.sleep(limits.WRITER_WAIT / 1_000_000)
         with suppress(queue.Empty):
             while len(self._pending) < limits.WRITER_BATCH:
-                self._pending.extend(self._queue.get_nowait())
+                self._sort(self._queue.get_nowait())
         batch = [self._pending.popleft() for _ in range(min(limits.WRITER_BATCH, len(self._pending)))]
+        most = limits.WRITER_PATIENT if batch else limits.WRITER_BATCH
+        while self._patient and most > 0:
+            batch.append(command := self._patient.popleft())
+            most -= _waits(command)
         self._taken += len(batch)
         self._busy = len(batch) > 1
         return batch or (self._take() if not self._queue.empty() else [])
+
+    def _sort(self, commands: Sequence[_Command]) -> None:
+        for command in commands:
+            (self._patient if _waits(command) else self._pending).append(command)
 
     def _die(self, error: BaseException, batch: list[_Command]) -> None:
         self._dead = error
@@ -238,9 +254,10 @@ class Writer:
     def _fail_rest(self, batch: list[_Command]) -> None:
         """Nobody will commit these."""
         left = list(batch)
-        with suppress(IndexError):
-            while True:  # one by one: a caller that comes too late may be doing the same
-                left.append(self._pending.popleft())
+        for waiting in (self._pending, self._patient):
+            with suppress(IndexError):
+                while True:  # one by one: a caller that comes too late may be doing the same
+                    left.append(waiting.popleft())
         with suppress(queue.Empty):
             while True:
                 left += self._queue.get_nowait()
@@ -275,7 +292,7 @@ class Writer:
         done: list[tuple[_Command, Any]] = []
         transaction = connection.begin()
         try:
-            entries: list[Entry] = []
+            entries: list[Entry | Written] = []
             for group in sorted(groups.values(), key=lambda g: g[0].kind.order):
                 kind = group[0].kind
                 results = kind.apply(connection, [c.item for c in group])
@@ -307,6 +324,10 @@ class Writer:
             transaction.rollback()
         except DBAPIError as error:
             raise _Unknown(words_of(error)) from error
+
+
+def _waits(command: _Command) -> int:
+    return command.kind.waits(command.item) if command.kind.waits is not None else 0
 
 
 class _Unknown(DurabilityLost):

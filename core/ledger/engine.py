@@ -93,6 +93,9 @@ def _open_sqlite(path: Path, *, read_only: bool) -> Engine:
     @event.listens_for(engine, "connect")
     def _settings(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
+        cursor.execute(
+            f"PRAGMA page_size={limits.SQLITE_PAGE}"
+        )  # heard by a file that has no page yet, and by no other
         wanted = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "trusted_schema": 0}
         if read_only:
             wanted = {"query_only": 1}
@@ -102,6 +105,7 @@ def _open_sqlite(path: Path, *, read_only: bool) -> Engine:
             if found != value:
                 raise UnsafeDatabase(f"database: SQLite answers {name}={found}, wanted {value}")
         cursor.execute("PRAGMA cache_size=-65536")
+        cursor.execute(f"PRAGMA wal_autocheckpoint={limits.SQLITE_CHECKPOINT}")
         cursor.close()
 
     @event.listens_for(engine, "begin")
@@ -115,6 +119,15 @@ def _open_postgresql(url: str, *, read_only: bool) -> Engine:
     engine = create_engine(
         url, pool_size=limits.CONNECTIONS - 2, max_overflow=1, pool_pre_ping=read_only, hide_parameters=True
     )
+    # A plan is kept as it was first made, and an empty table is best read whole: what the writer does goes by an index always,
+    # and what is only read is planned for the tables as they are.
+    planning = "plan_cache_mode = force_custom_plan" if read_only else "enable_seqscan = off"
+
+    @event.listens_for(engine, "connect")
+    def _planning(connection: Any, _record: Any) -> None:
+        connection.execute(f"SET {planning}")
+        connection.commit()
+
     with engine.connect() as connection:
         for name, wanted in (("fsync", {"on"}), ("full_page_writes", {"on"}), ("synchronous_commit", _SYNCHRONOUS)):
             found = connection.execute(text(f"SHOW {name}")).scalar_one()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, update
 
@@ -51,31 +51,31 @@ class Lent:
     dead: tuple[Delivery, ...] = ()
 
 
-_LENDABLE: Final = (
-    "SELECT id FROM delivery WHERE receiver = ? AND destination = ? AND gateway = '' AND state = 'ready' AND lane = ?"
-    " AND due_at <= ?"
-)
+_DUE: Final = "receiver = ? AND destination = ? AND gateway = '' AND state = 'ready' AND lane = ? AND due_at <= ?"
 _UNDER: Final = (
     " AND EXISTS (SELECT 1 FROM parcel WHERE parcel.id = delivery.parcel_id AND parcel.integration IN ({ids}))"
 )
 _OLDEST: Final = " ORDER BY due_at LIMIT ?"
+_LENT: Final = "UPDATE delivery SET epoch = epoch + 1, attempts = attempts + 1, due_at = ?, lease_owner = ?"
 
 
-def _lendable(named: bool, ordered: bool, dialect: str) -> Query:
-    locking = " FOR UPDATE OF delivery SKIP LOCKED" if dialect == "postgresql" else ""
-    return Query(_LENDABLE + _UNDER * named + IN_TURN.replace(":now", "?") * ordered + _OLDEST + locking)
+def _lending(named: bool, ordered: bool, dialect: str) -> Query:
+    """Finding and lending in one statement, in the dialect's own way: what two nodes ask for at once, one of them gets."""
+    due = _DUE + _UNDER * named + IN_TURN.replace(":now", "?") * ordered + _OLDEST
+    if dialect == "sqlite":
+        found = f"SELECT rowid FROM delivery WHERE {due}"  # noqa: S608 - constants only
+        return Query(f"{_LENT} WHERE rowid IN ({found}) RETURNING {COLUMNS}")
+    found = f"SELECT id FROM delivery WHERE {due} FOR UPDATE OF delivery SKIP LOCKED"  # noqa: S608 - constants only
+    lending = f"{_LENT} WHERE id IN (SELECT id FROM found) RETURNING {COLUMNS}"  # noqa: S608 - constants only
+    return Query(f"WITH found AS MATERIALIZED ({found}) {lending}")
 
 
-_PULL: Final = {
-    (named, ordered, dialect): _lendable(named, ordered, dialect)
+_LEND: Final = {
+    (named, ordered, dialect): _lending(named, ordered, dialect)
     for named in (False, True)
     for ordered in (False, True)
     for dialect in ("sqlite", "postgresql")
 }
-_LEND: Final = Query(
-    "UPDATE delivery SET epoch = epoch + 1, attempts = attempts + 1, due_at = ?, lease_owner = ?"  # noqa: S608 - constants only
-    f" WHERE id IN ({{ids}}) RETURNING {COLUMNS}"
-)
 
 
 def claim_pull(connection: Connection, wanted: PullClaim) -> Lent:
@@ -106,21 +106,20 @@ UNACKNOWLEDGED: Final = "unacknowledged"
 
 
 def _lend(connection: Connection, wanted: PullClaim, lane: str, room: int) -> list[Delivery]:
-    statement = _PULL[bool(wanted.integrations), wanted.ordered, connection.dialect.name]
-    last = (wanted.now, room) if wanted.ordered else (room,)
+    dialect = connection.dialect.name
     mine = (wanted.system, wanted.subscription, lane, wanted.now)
+    last = (wanted.now, room) if wanted.ordered else (room,)
+    loan = (wanted.until, wanted.system)
+    values, after = ((*loan, *mine), last) if dialect == "sqlite" else (mine, (*last, *loan))
     named = {"ids": wanted.integrations} if wanted.integrations else {}
-    ids = [row[0] for row in statement.run(connection, mine, last, **named)]
-    if not ids:
-        return []
-    return [of_values(row) for row in _LEND.run(connection, (wanted.until, wanted.system), ids=ids)]
+    rows = _LEND[bool(named), wanted.ordered, dialect].run(connection, values, after, **named)
+    return [of_values(row) for row in rows]
 
 
 # --- acknowledging ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """A loan that was acknowledged."""
 
     parcel_id: str
@@ -133,15 +132,20 @@ class Taken:
 _ACKNOWLEDGE: Final = Query(
     "UPDATE delivery SET state = 'delivered', lease_owner = '', deaths = 0, last_code = '', last_reason = '', settled_at = ?"
     # Named by their ids: the mailbox is compared, not looked through, however much waits in it.
-    " WHERE receiver || '' = ? AND destination || '' = ? AND gateway = '' AND state = 'ready' AND id IN ({ids})"
-    " AND id || '.' || epoch IN ({tokens}) RETURNING id || '.' || epoch, parcel_id, attempts, line"
+    " WHERE receiver || '' = ? AND destination || '' = ? AND gateway = '' AND state = 'ready' AND epoch = ?"
+    " AND id IN ({ids}) RETURNING id, parcel_id, attempts, line"
 )
 
 
 def acknowledge(
     connection: Connection, box: tuple[str, str], loans: Sequence[tuple[str, int]], at: Micros
-) -> dict[str, Taken]:
-    """Settle loans that stand as they were lent; by token. What is left out needs a closer look."""
-    tokens = [f"{name}.{epoch}" for name, epoch in loans]
-    rows = _ACKNOWLEDGE.run(connection, (at, *box), ids=[name for name, _ in loans], tokens=tokens)
-    return {token: Taken(parcel, attempts, line) for token, parcel, attempts, line in rows}
+) -> dict[tuple[str, int], Taken]:
+    """Settle loans that stand as they were lent; by delivery and epoch. What is left out needs a closer look."""
+    taken: dict[tuple[str, int], Taken] = {}
+    by_epoch: dict[int, list[str]] = {}
+    for name, epoch in loans:  # nearly always one: most is acknowledged under its first loan
+        by_epoch.setdefault(epoch, []).append(name)
+    for epoch, names in by_epoch.items():
+        for row in _ACKNOWLEDGE.run(connection, (at, *box, epoch), ids=names):
+            taken[row[0], epoch] = Taken(*row[1:])
+    return taken

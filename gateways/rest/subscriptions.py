@@ -29,6 +29,7 @@ class Subscriptions:
         self._gate, self._verbs = gate, Verbs(gate, self._box)
         self._written: Recent[bytes] = Recent(limits.RECENT)
         """Events as they go out, by parcel."""
+        self._until = (0, "")
 
     def endpoints(self) -> Sequence[Endpoint]:
         """All of them."""
@@ -75,9 +76,15 @@ class Subscriptions:
         if said is None:
             said = json.dumps(await self._event(loan.parcel), ensure_ascii=False, separators=(",", ":")).encode()
             self._written.put(loan.parcel.id, said, len(said))
-        until, lent = events.rfc3339(loan.until), loan.delivery
+        lent, until = loan.delivery, self._time(loan.until)
         head = f'{{"lease":"{loan.token}","until":"{until}","attempt":{lent.attempts},"priority":"{lent.lane}","event":'
         return head.encode() + said + b"}"
+
+    def _time(self, until: int) -> str:
+        """What is lent in one pull ends at one time."""
+        if self._until[0] != until:
+            self._until = (until, events.rfc3339(until))
+        return self._until[1]
 
     async def _event(self, parcel: Parcel) -> dict[str, Any]:
         kernel, data = self._gate.kernel, b""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -9,7 +12,21 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from core.clock import DAY, HOUR, MINUTE, SECOND, FrozenClock, SystemClock, from_datetime, local, rfc3339, to_datetime
+from core.clock import (
+    DAY,
+    HOUR,
+    MINUTE,
+    SECOND,
+    VARIABLE,
+    AgreedClock,
+    FrozenClock,
+    SystemClock,
+    from_datetime,
+    local,
+    rfc3339,
+    skew_of,
+    to_datetime,
+)
 
 FIRST = from_datetime(datetime(1, 1, 1, tzinfo=UTC))
 LAST = from_datetime(datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC))
@@ -77,3 +94,35 @@ def test_units_are_what_their_names_say():
     """The constants agree with the calendar's own arithmetic."""
     for unit, length in ((SECOND, "seconds"), (MINUTE, "minutes"), (HOUR, "hours"), (DAY, "days")):
         assert timedelta(microseconds=unit) == timedelta(**{length: 1})
+
+
+def test_an_agreed_clock_is_put_right():
+    """By as much as it was told, until it is told something else."""
+    own = FrozenClock(100)
+    clock = AgreedClock(own)
+    assert clock.now() == 100
+    clock.offset = -30
+    own.tick(5)
+    assert clock.now() == 75
+
+
+@pytest.mark.parametrize(("text", "skew"), [("0", 0), ("10", 10 * SECOND), ("-0.5", -SECOND // 2)])
+def test_a_proof_may_ask_for_a_wrong_clock(text: str, skew: int):
+    """In seconds, forwards or back."""
+    assert skew_of(text) == skew
+
+
+@pytest.mark.parametrize("text", ["", "soon", "nan", "inf", "1 s"])
+def test_a_skew_that_is_no_number_is_refused(text: str):
+    """The variable is named: whoever set it by mistake leaves it out."""
+    with pytest.raises(ValueError, match="STAFET_CLOCK_SKEW: is no number of seconds"):
+        skew_of(text)
+
+
+def test_a_process_that_is_told_so_has_a_wrong_clock():
+    """And one that is not has none: the variable is read once, at the start."""
+    asked = "from core.clock import SystemClock; print(SystemClock().now())"
+    for skew in (0, 3600):
+        environment = {**os.environ, VARIABLE: str(skew)} if skew else os.environ
+        said = subprocess.run([sys.executable, "-c", asked], env=environment, capture_output=True, check=True).stdout
+        assert abs(int(said) - SystemClock().now() - skew * SECOND) < MINUTE

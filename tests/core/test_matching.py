@@ -71,6 +71,37 @@ def test_candidates_come_in_the_order_of_their_rank():
     assert [one.document.id for one in index.rules] == ["a", "b", "c", "d"]
 
 
+def met(rules: list[Rule[Filter]], **changes: Any) -> list[str]:
+    """What a description meets of an index."""
+    return [one.document.id for one in Index(rules).candidates(seen(**changes))]
+
+
+A1 = (Classification(scheme="form", code="A1"), Classification(scheme="form", code="C3"))
+
+
+def test_a_filter_lies_under_the_equality_that_the_fewest_share():
+    """A hundred filters of one sender are not met by what only has that sender in common with them."""
+    many = [rule(f"r{n}", sender="birkelund-post", priority="normal", function=f"f{n}") for n in range(100)]
+    assert met(many, receiver=Address(function="f7")) == ["r7"]
+    assert met(many) == []
+
+
+def test_filters_by_classification_alone_are_met_only_by_what_has_it():
+    """They lie under their rarest pair, and come in the order of their rank with all others."""
+    rules = [
+        rule("open", 3),
+        rule("b2", classification={"form": "B2"}),
+        rule("a1", 4, classification={"form": "A1", "case": "7"}),
+        rule("c3", 2, classification={"form": "C3"}),
+        rule("letter", 1, type="letter"),
+        rule("any-a1", 5, classification={"form": "A1"}),
+    ]
+    assert met(rules, classifications=A1) == ["letter", "c3", "open", "any-a1"]
+    both = (*A1, Classification(scheme="case", code="7"))
+    assert met(rules, classifications=both) == ["letter", "c3", "open", "a1", "any-a1"]
+    assert met(rules) == ["letter", "open"]
+
+
 def test_one_list_alone_is_not_sorted_again():
     """Only filters under one equality, only open ones, or none at all."""
     assert [one.document.id for one in Index([rule("a", 1, type="letter")]).candidates(seen())] == ["a"]

@@ -35,7 +35,6 @@ from tests.core.making import a_parcel, an_accept
 from tests.core.nodes import (
     DOCUMENTS,
     LARGE,
-    Moving,
     Paper,
     Site,
     forever,
@@ -398,42 +397,6 @@ async def test_checkpoints_are_signed_with_the_nodes_own_key(tmp_path: Path, led
         public = audit.audit_key(settings.keys_path).public_key()
         assert node.runtime.read_now(audit.verify_all, public) == []
         assert node.runtime.chain in node.runtime.read_now(audit.heads)
-
-
-# --- clocks -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("seconds", [-3, 3, 29])
-async def test_a_clock_that_is_off_is_an_alarm(tmp_path: Path, postgresql_url: str, seconds: int):
-    """One, as long as it lasts; when it was right in between, it is news again."""
-    clock = Moving(seconds * SECOND)
-    async with running(make_node(make_settings(tmp_path / "home", postgresql_url), clock)) as node:
-        await until(lambda: node.runtime.read_now(open_alarms))
-        await node._be_seen()
-        (alarm,) = node.runtime.read_now(open_alarms)
-        assert alarm.code == "clock"
-        assert abs(float(alarm.text.split()[4]) - abs(seconds)) < 1
-        clock.by = 0
-        await node._be_seen()
-        clock.by = seconds * SECOND
-        await node._be_seen()
-        assert len(node.runtime.read_now(open_alarms)) == 2
-
-
-@pytest.mark.parametrize("seconds", [-33, 33])
-async def test_a_clock_that_is_far_off_stops_the_node(tmp_path: Path, postgresql_url: str, seconds: int):
-    """Leases would lie: other nodes would take what this one holds."""
-    node = make_node(make_settings(tmp_path / "home", postgresql_url), Moving(seconds * SECOND))
-    with pytest.raises(Fatal, match=r"clock: 3[23] s off the database's; leases would lie"):
-        async with running(node):
-            await until(lambda: node.runtime.fatal)
-
-
-async def test_a_clock_that_is_right_is_no_alarm(tmp_path: Path, postgresql_url: str):
-    """A second more or less is nothing."""
-    async with running(make_node(make_settings(tmp_path / "home", postgresql_url), Moving(SECOND))) as node:
-        await node._be_seen()
-        assert node.runtime.read_now(open_alarms) == []
 
 
 # --- what others see --------------------------------------------------------------------------------------------------

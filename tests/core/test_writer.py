@@ -173,6 +173,52 @@ def test_kinds_have_an_order_within_a_transaction(writer: Writer):
     assert seen == ["accept", "claim", "settle"]
 
 
+def _counted(names: str) -> int:
+    return 0 if names == "now" else len(names)
+
+
+CALM = Kind("calm", lambda _connection, batch: batch, order=10, waits=_counted)
+
+
+def test_what_may_wait_goes_behind_what_is_in_a_hurry(writer: Writer, monkeypatch: pytest.MonkeyPatch):
+    """It gets a small part of the commit that others wait for, whoever came first, and the rest when nobody does."""
+    monkeypatch.setattr(limits, "WRITER_PATIENT", 4)
+    seen: list[str] = []
+    note = Kind("note", lambda _connection, batch: [seen.append(f"hurry {one}") for one in batch])
+    calm = Kind("calm", lambda _connection, batch: [seen.append(f"calm {one}") for one in batch], waits=_counted)
+    held = Held(writer)
+    futures = [writer.submit(calm, name) for name in ("aaa", "bbb", "ccc", "ddd")]
+    futures += [writer.submit(note, "x"), writer.submit(note, "y")]
+    held.let_go.set()
+    for future in futures:
+        future.result(10)
+    assert sorted(seen[:4]) == ["calm aaa", "calm bbb", "hurry x", "hurry y"], "no call is divided"
+    assert seen[4:] == ["calm ccc", "calm ddd"]
+    assert writer.statistics.commits == 3
+
+
+def test_one_that_is_in_a_hurry_among_those_that_may_wait(writer: Writer, monkeypatch: pytest.MonkeyPatch):
+    """A command says for itself whether it may wait; its kind does not."""
+    monkeypatch.setattr(limits, "WRITER_PATIENT", 1)
+    held = Held(writer)
+    patient = [writer.submit(CALM, name) for name in ("a", "b", "c")]
+    hurried = writer.submit(CALM, "now")
+    held.let_go.set()
+    hurried.result(10)
+    assert [future.result(10) for future in patient] == ["a", "b", "c"]
+    assert writer.statistics.commits == 3
+
+
+def test_closing_commits_what_may_wait_as_well(writer: Writer, monkeypatch: pytest.MonkeyPatch):
+    """However little of it goes into one commit."""
+    monkeypatch.setattr(limits, "WRITER_PATIENT", 1)
+    held = Held(writer)
+    futures = [writer.submit(CALM, name) for name in ("a", "b", "now", "c")]
+    threading.Timer(0.1, held.let_go.set).start()
+    writer.close()
+    assert [future.result(0) for future in futures] == ["a", "b", "now", "c"]
+
+
 async def test_cancelling_a_caller_never_cancels_a_commit(writer: Writer, engine: Engine):
     """The caller is gone, the command is stored all the same."""
     held = Held(writer)

@@ -6,8 +6,10 @@ import pytest
 from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from core.ledger.driver import Insert, Select, Update
+from core.ledger.driver import Insert, Query, Select, Update
 from core.ledger.tables import meta, trace
+from core.ledger.trace import COLUMNS
+from tests.core.making import NOW
 
 PUT = Insert(meta, ("name", "value"))
 PUT_NEW = Insert(meta, ("name", "value"), unless_there=True)
@@ -130,3 +132,43 @@ def test_a_connection_that_broke_is_not_used_again(postgresql_url: str):
             assert PUT.run(writing, rows(2)) == 2
     assert stored(engine) == dict(rows(2))
     engine.dispose()
+
+
+ODD = ["", "\\", "\\N", "\\.", "a\tb", "a\nb", "a\rb", "\\t", "tab\\\t", "æøå €", '"quoted', "%s ?", "null", " x "]
+
+
+@pytest.mark.parametrize("count", [1, 40])
+def test_any_text_and_octets_go_in_and_come_out(engine: Engine, count: int):
+    """Whichever way the rows take: what the database's own format would mean something else by is only text."""
+    texts = [text for text in ODD for _ in range(count)]
+    octets = [bytes(range(256)), b"", b"\\x00", None]
+    rows = [
+        ("c", number, "p", NOW, value, value, octets[number % 3] or b"", octets[number % 4], None, b"h")
+        for number, value in enumerate(texts)
+    ]
+    with engine.begin() as connection:
+        assert Insert(trace, COLUMNS).run(connection, rows) == len(rows)
+        found = connection.execute(select(trace).order_by(trace.c.seq)).all()
+    assert [tuple(row) for row in found] == rows
+
+
+def test_a_copy_that_fails_stores_nothing_and_says_what_is_wrong(engine: Engine):
+    """A key that is there, in the middle of many rows; without the values."""
+    with engine.begin() as connection:
+        PUT.run(connection, rows(1))
+    with pytest.raises(IntegrityError) as caught, engine.begin() as connection:
+        PUT.run(connection, [*((f"m{i}", "secret") for i in range(20)), ("n0", "secret")])
+    assert "secret" not in str(caught.value).partition("DETAIL")[0]
+    assert stored(engine) == {"n0": "x"}
+
+
+def test_a_list_of_any_length_goes_into_a_query(engine: Engine):
+    """Powers of two on SQLite, one array on PostgreSQL; values before and behind it."""
+    asked = Query("SELECT name FROM meta WHERE value = ? AND name IN ({names}) ORDER BY name LIMIT ?")
+    with engine.begin() as connection:
+        PUT.run(connection, rows(100))
+        for count in (1, 2, 3, 64, 100):
+            found = asked.run(connection, ("x",), (1000,), names=[f"n{i}" for i in range(count)])
+            assert len(found) == count
+        assert asked.run(connection, ("x",), (2,), names=["n3", "n1", "n2"]) == [("n1",), ("n2",)]
+        assert asked.run(connection, ("y",), (2,), names=["n3"]) == []

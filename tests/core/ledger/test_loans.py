@@ -85,8 +85,21 @@ def test_acknowledging_takes_what_stands_as_it_was_lent(engine: Engine):
     with engine.begin() as connection:
         loans = [(one.id, 1), (two.id, 2), ("0" * 32, 1)]
         assert acknowledge(connection, (BOX[0], "other"), [(three.id, 1)], NOW) == {}
-        assert acknowledge(connection, BOX, loans, NOW) == {f"{one.id}.1": Taken(one.parcel_id, 1, "")}
+        assert acknowledge(connection, BOX, loans, NOW) == {(one.id, 1): Taken(one.parcel_id, 1, "")}
         row = deliveries.row(connection, one.id)
         assert row is not None
         assert (row.state, row.settled_at, row.lease_owner) == ("delivered", NOW, "")
         assert acknowledge(connection, BOX, loans, NOW) == {}
+
+
+def test_loans_of_several_epochs_are_acknowledged_in_one_call(engine: Engine):
+    """Each under its own: what was lent twice stands beside what was lent once."""
+    first, second = told(), told()
+    store(engine, first)
+    pull(engine)
+    store(engine, second)
+    lent = pull(engine, now=NOW + MINUTE).deliveries
+    assert {one.id: one.epoch for one in lent} == {first.id: 2, second.id: 1}
+    with engine.begin() as connection:
+        said = acknowledge(connection, BOX, [(first.id, 2), (second.id, 1), (first.id, 1)], NOW + MINUTE)
+    assert said == {(first.id, 2): Taken(first.parcel_id, 2, ""), (second.id, 1): Taken(second.parcel_id, 1, "")}
