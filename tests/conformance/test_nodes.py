@@ -31,7 +31,6 @@ BOTH = [held("e1-j", 1, 10, 12), held("e1-a", 1, 10, 12, ARCHIVE)]
 DONE = [("e1-j.1", JOURNAL, "birkelund"), ("e1-a.1", ARCHIVE, "nordby")]
 
 
-@pytest.mark.requirement("R24")
 def test_three_nodes_share_the_work(tmp_path: Path, postgresql_url: str):
     """With one clock ten seconds wrong and one node killed: nothing lost, nothing held by two, all taken over in time."""
     tally = nodes.run(tmp_path, postgresql_url, seconds=3)

@@ -31,7 +31,6 @@ async def test_a_clock_that_is_off_is_an_alarm(tmp_path: Path, postgresql_url: s
         assert len(node.runtime.read_now(open_alarms)) == 2
 
 
-@pytest.mark.requirement("R24")
 @pytest.mark.parametrize("seconds", [-10, 10])
 async def test_a_clock_that_is_off_is_put_right_by_the_database(tmp_path: Path, postgresql_url: str, seconds: int):
     """From the start, and again at every look: what a node says of time is what the others say."""
