@@ -66,10 +66,10 @@ def test_a_line_lends_its_oldest_alone(engine: Engine):
 
 def test_what_was_lent_too_often_fails_and_makes_room(engine: Engine):
     """The pull that would lend it again fills up with others."""
-    worn, fresh = told(due_at=NOW - 1), told()
+    worn, fresh = told(due_at=NOW - 1), told(due_at=NOW + 2 * MINUTE)
     store(engine, worn, fresh)
     assert [d.id for d in pull(engine, limit=1, loans=1).deliveries] == [worn.id]
-    later = pull(engine, now=NOW + MINUTE, limit=1, loans=1)
+    later = pull(engine, now=NOW + 2 * MINUTE, limit=1, loans=1)
     assert [d.id for d in later.deliveries] == [fresh.id]
     assert [(d.id, d.state) for d in later.dead] == [(worn.id, State.FAILED)]
     with engine.connect() as connection:
