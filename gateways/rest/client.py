@@ -173,7 +173,7 @@ class Client:
         """Acknowledge when the block ends well; give back, and raise on, when it does not."""
         try:
             yield
-        except Exception as error:
+        except Exception as error:  # whatever the work raises, the loan goes back; it is raised on
             self.nack(loan, subscription=subscription, delay=delay, reason=type(error).__name__)
             raise
         self.ack(loan, subscription=subscription)

@@ -14,6 +14,7 @@ from core.clock import SystemClock
 from core.errors import UsageError
 from core.system import Name
 from gateways.rest import starting
+from gateways.rest.settings import Role
 
 Authority = Annotated[
     str, typer.Option("--authority", help="The authority it belongs to, by business register number (CVR).")
@@ -21,6 +22,8 @@ Authority = Annotated[
 Title = Annotated[str, typer.Option("--title", help="What people call it.")]
 Identifier = Annotated[str, typer.Argument(help="Its id: lower case letters, digits, dot, underscore, dash.")]
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
+_OF_PEOPLE = (Role.OWNER.value, Role.OPERATOR.value, Role.AUDITOR.value, Role.ADMINISTRATOR.value)
+"""Roles that people have; the others are those of programs."""
 
 
 def _checked(name: str) -> str:
@@ -28,6 +31,13 @@ def _checked(name: str) -> str:
         return _NAME.validate_python(name)
     except ValidationError:
         raise UsageError(f"{name!r} is no id; use lower case letters, digits, dot, underscore and dash") from None
+
+
+def _known(roles: list[str]) -> list[str]:
+    for role in roles:
+        if role not in _OF_PEOPLE:
+            raise UsageError(f"{role!r} is no role; known: {', '.join(_OF_PEOPLE)}")
+    return roles
 
 
 def _say(made: list[Path]) -> None:
@@ -78,6 +88,6 @@ def add_person(
         name=_checked(name),
         authority=authority,
         title=title,
-        roles=role,
+        roles=_known(role),
     )
     _say(made)

@@ -19,6 +19,8 @@ from core.system import System
 from core.written import files_of, text_of
 from tests.core.estates import small
 
+SCHEMA = b'<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema"><xs:element name="letter"/></xs:schema>'
+
 
 def read_back(root: Path, wanted: Configuration) -> Configuration:
     """What the files of a configuration load to."""
@@ -36,7 +38,7 @@ def test_a_version_comes_back_from_its_files(tmp_path: Path):
         | {"to": [{"system": "egedal-journal", "gateway": "as4", "destination": "egedal"}]},
         {"kind": "service-agreement", "id": "journal", "since": "2026-01-01", "until": "2026-12-31"},
         {"kind": "integration", "id": "letters", "contract": {"format": "xsd", "file": "deep/letter.xsd"}},
-        files={"deep/letter.xsd": b"<schema/>", "other.json": b"\x00\xff"},
+        files={"deep/letter.xsd": SCHEMA, "other.json": b"\x00\xff"},
     )
     assert read_back(tmp_path, wanted).to_json() == wanted.to_json()
     assert sorted(p.name for p in (tmp_path / "route").iterdir()) == ["first.yaml", "to-journal.yaml"]
