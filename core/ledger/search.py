@@ -182,16 +182,17 @@ def _sent(asked: Asked, ids: Any) -> ColumnElement[bool]:
     return exists().where(sent.c.id == ids, sent.c.sender.in_(sorted(asked.systems or ())))
 
 
-def _visible(asked: Asked, ids: Any) -> list[ColumnElement[bool]]:
+def _visible(asked: Asked) -> list[ColumnElement[bool]]:
     """Whether the caller may see the delivery that is looked at: of what it sends any, else its own."""
     if asked.systems is None:
         return []
-    return [or_(delivery.c.receiver.in_(sorted(asked.systems)), _sent(asked, ids))]
+    # By the delivery's own column: a question within a question sees only what stands right around it, and would look at any parcel.
+    return [or_(delivery.c.receiver.in_(sorted(asked.systems)), _sent(asked, delivery.c.parcel_id))]
 
 
 def _with_delivery(asked: Asked, ids: Any) -> list[ColumnElement[bool]]:
     """Whether the parcel of this id has a delivery that is asked for, and that the caller may see."""
-    wanted = [*_of_delivery(asked), *_visible(asked, ids)]
+    wanted = [*_of_delivery(asked), *_visible(asked)]
     if not wanted:
         return []
     has = exists().where(delivery.c.parcel_id == ids, *wanted)
@@ -251,7 +252,7 @@ def _among_parcels(asked: Asked) -> Select[Any]:
 def _among_deliveries(asked: Asked, index: str) -> Select[Any]:
     """Through one index; SQLite, which knows no numbers, is told which."""
     ids = delivery.c.parcel_id
-    query = select(ids).distinct().where(*_range(asked, ids), *_of_delivery(asked), *_visible(asked, ids))
+    query = select(ids).distinct().where(*_range(asked, ids), *_of_delivery(asked), *_visible(asked))
     if wanted := _of_parcel(asked):
         query = query.where(exists().where(parcel.c.id == ids, *wanted))
     return query.order_by(ids.desc()).with_hint(delivery, f"INDEXED BY {index}", "sqlite")

@@ -173,8 +173,10 @@ def test_pages_leave_nothing_out_and_show_nothing_twice(engine: Engine):
 
 
 @pytest.mark.requirement("R102", "R129")
-def test_a_caller_finds_what_its_systems_send_or_receive(engine: Engine):
-    """By every way of asking; of what it only receives it sees its own delivery."""
+@pytest.mark.parametrize("few", [0, 40])
+def test_a_caller_finds_what_its_systems_send_or_receive(engine: Engine, monkeypatch: pytest.MonkeyPatch, few: int):
+    """By every way of asking, with few systems or many; of what it only receives it sees its own delivery."""
+    monkeypatch.setattr(search, "_FEW", few)
     mine = frozenset({"egedal-journal"})
     with engine.begin() as connection:
         sent = stored(connection, "skovby-archive", "stranger", sender="egedal-journal", state=State.FAILED)

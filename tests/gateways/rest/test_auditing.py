@@ -33,7 +33,8 @@ async def looks(place: Place, **asked: str) -> list[tuple[str, str, str, str]]:
     desk = place.node.gateways["rest"]._kernel.desks.looking
     await place.node.gateways["rest"]._kernel.note("", "barrier", {})
     found: list[Look] = list((await desk.find(Asked(**asked), 500)).items)
-    return [(one.who, one.action, one.object, one.outcome) for one in reversed(found)]
+    found.sort(key=lambda one: one.at)  # ids of one millisecond are in no order
+    return [(one.who, one.action, one.object, one.outcome) for one in found]
 
 
 @pytest.mark.requirement("R81", "R102", "R129", "R132")

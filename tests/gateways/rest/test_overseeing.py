@@ -31,7 +31,8 @@ async def looks(place: Place, system: str, **asked: Any) -> list[tuple[str, str,
     await place.node.gateways["rest"]._kernel.note("", "barrier", {})
     status, said = await place.system(system).ask("GET", "/v1/looks", params=asked)
     assert status == 200, said
-    return [(one["who"], one["object"], one["outcome"]) for one in said["looks"] if one["action"] != "GET /v1/looks"]
+    found = sorted(said["looks"], key=lambda one: one["at"], reverse=True)  # ids of one millisecond are in no order
+    return [(one["who"], one["object"], one["outcome"]) for one in found if one["action"] != "GET /v1/looks"]
 
 
 @pytest.mark.requirement("R81", "R102", "R129", "R132")
