@@ -18,7 +18,7 @@ CODES: Final[dict[str, str]] = {
     "quarantined": "its attempts ended time after time without a word: the work itself may kill the process. What to do: look at"
     " the node's log of those times before `stafet resend`",
     "died": "its attempts ended time after time without a word. What to do: look at the node's log, then `stafet resend`",
-    "no-receipt": "the far side took it, but the agreed evidence has not come in time. What to do: ask the receiver's operator",
+    "no-receipt": "the evidence that is agreed or expected has not come in time. What to do: ask the receiver's operator",
     "idle": "a subscription's system has not come for its mail within the agreed time; nothing is lost meanwhile. What to do: ask"
     " its operator whether it runs",
     "unreachable": "a destination could not be reached several times in a row, so nothing but one attempt now and then is made"
@@ -86,6 +86,8 @@ class _Blank(dict[str, Any]):
 
 def event(name: str, facts: Mapping[str, Any]) -> str:
     """A trace event in one short sentence."""
+    if name == "expected" and facts.get("expected") == "met-late":
+        facts = {**facts, "expected": "it came after all, too late"}
     return _EVENTS.get(name, name).format_map(_Blank(facts))
 
 

@@ -30,13 +30,8 @@ PURE: Final = {
              "route", "schedule", "schema", "shadow", "subscription", "system", "whatif", "written"),
     "core/seal": ("algorithms", "ber", "header", "opening", "recipients", "sealing", "structures"),
     "gateways/as4": ("checks", "demands", "evidence", "hosts", "inventory", "mapping", "partners", "questions", "settings"),
-<<<<<<< ours
-    "gateways/rest": ("accepting", "access", "checks", "conditional", "describing", "inventory", "paging", "parts", "problems",
-                      "ratelimit", "settings", "times", "tokens"),
-=======
     "gateways/rest": ("accepting", "access", "checks", "conditional", "describing", "endpoint", "events", "gate", "inventory",
-                      "openapi", "paging", "parts", "problems", "ratelimit", "settings", "tokens"),
->>>>>>> theirs
+                      "openapi", "paging", "parts", "problems", "ratelimit", "settings", "times", "tokens"),
     "gateways/as4/moving": ("domibus", "importing", "links", "shape", "terms", "truststore"),
     "gateways/as4/sheets": ("domibus", "holodeck", "java", "sheet"),
 }  # fmt: skip

@@ -20,6 +20,7 @@ from core.documents import read_value
 from core.errors import NotFound, UsageError
 from core.kernel import refusal_id
 from core.ledger import deliveries, expectations, parcels, search, trace, unreachable
+from core.ledger.handing import MISDELIVERED, wrong_here
 from core.ledger.trace import Line
 from core.lint import CODES as ODDITIES
 from core.runtime import Catalogue
@@ -43,7 +44,10 @@ def find(connection: Connection, reference: str) -> Journey:
     refused = trace.of_parcel(connection, refusal_id(reference))
     named = list(search.named(connection, reference))
     if not named and not refused:
-        raise NotFound(f"nothing here is called {reference!r}: no parcel, delivery, message or refusal")
+        kinds = (
+            "no parcel, delivery, message or refusal; what parcels have in common, such as a case, is for `stafet find`"
+        )
+        raise NotFound(f"nothing here is called {reference!r}: {kinds}")
     parcel = named[0] if named else ""
     lines = [*(trace.of_parcel(connection, parcel) if parcel else []), *refused]
     rows = deliveries.of_parcel(connection, parcel) if parcel else []
@@ -65,7 +69,8 @@ def trace_of(reference: Reference, as_json: Json = False) -> None:
     for one in found.deliveries:
         kept = sum(r.delivery_id == one.id for r in found.receipts)
         where = words.whither(one.receiver, one.gateway, one.destination)
-        say(f"{where}: {one.state}" + (f", {kept} receipt{'s' if kept > 1 else ''} kept" if kept else ""))
+        state = "sent on" if wrong_here(one) else one.state
+        say(f"{where}: {state}" + (f", {kept} receipt{'s' if kept > 1 else ''} kept" if kept else ""))
 
 
 def explain(
@@ -157,6 +162,9 @@ def explanation(connection: Connection, found: Journey, catalogue: Catalogue) ->
         if line.event == "refused" and line.facts.get("reference"):
             sentences += _refusal(line, catalogue)
     for one in found.deliveries:
+        if wrong_here(one):
+            sentences.append(f"to {one.receiver}: {words.code(MISDELIVERED, catalogue.explain)}")
+            continue
         first, *more = words.standing(
             one.state, one.last_code, one.last_reason, catalogue.explain, pulled=not one.gateway
         )

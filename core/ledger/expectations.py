@@ -22,6 +22,7 @@ from core.expectation import UNANSWERED, Event, Expectation, State, advance, hea
 from core.ledger.driver import Insert, Select, Update
 from core.ledger.tables import config_version, expectation, parcel
 from core.receipt import Level, Verdict
+from core.system import RESIDUAL
 
 _COLUMNS: Final = ("id", "parcel_id", "level", "kind", "name", "due_at", "state")
 _INSERT: Final = Insert(expectation, _COLUMNS)
@@ -128,6 +129,17 @@ def overdue(connection: Connection, now: Micros, limit: int) -> list[Missing]:
         connection.execute(mine.returning(*(expectation.c[name] for name in _COLUMNS))), key=lambda row: row.id
     )
     return [Missing(_of_values(tuple(row)), under[row.id]) for row in rows]
+
+
+def move(connection: Connection, parcel_id: str, receiver: str, to: Sequence[str]) -> None:
+    """What was expected of a receiver that sends a parcel on is expected of whoever gets it; of nobody where nobody does."""
+    of_it = (expectation.c.kind == "receiver") & (expectation.c.name == receiver)
+    mine = (expectation.c.parcel_id == parcel_id) & of_it & expectation.c.state.in_([one.value for one in UNANSWERED])
+    if not to:
+        connection.execute(delete(expectation).where(mine))
+        return
+    name = to[0] if len(to) == 1 and to[0] != RESIDUAL else ""
+    connection.execute(update(expectation).where(mine).values(name=name))
 
 
 def of_parcel(connection: Connection, parcel_id: str) -> list[Row[Any]]:

@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, Connection, Row, select, update
 from core import limits
 from core.clock import Micros
 from core.delivery import Delivery, Event, State
-from core.ledger import alarms, deliveries, parcels
+from core.ledger import alarms, deliveries, expectations, parcels
 from core.ledger.alarms import Alarm
 from core.ledger.deliveries import Settle
 from core.ledger.parcels import Accept
@@ -100,6 +100,9 @@ def redistribute(connection: Connection, item: Redistribute) -> Moved:
     # Who holds a loan of it is told that it has ended, and what comes after it in a line does not wait for it.
     ended = update(delivery).where(delivery.c.id == row.id)
     connection.execute(ended.values(epoch=delivery.c.epoch + 1, stops=0))
+    # A parcel that was sealed anew expects its own receipts.
+    following = () if item.fresh is not None else item.targets
+    expectations.move(connection, item.parcel_id, row.receiver, [one.receiver for one in following])
     if item.fresh is not None:
         parcels.accept_many(connection, [item.fresh])
     else:

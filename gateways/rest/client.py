@@ -5,7 +5,8 @@ Rules:
 1. Whatever may be sent twice is sent again by itself when the connection breaks or the node asks to come back (`Retry-After`):
    events have their id, handovers their key, and what is said of loans is harmless when it is said twice.
 2. What was lent is acknowledged after the work is done, never before; work that raises gives it back.
-3. Payloads are streamed, both ways; what was fetched is compared with its SHA-256 before anybody uses it.
+3. Payloads are streamed, both ways; one that breaks off goes on where it stopped, and what was fetched is compared with its
+   SHA-256 before anybody uses it.
 
 ::
 
@@ -26,13 +27,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Final, Literal, Self
+from typing import IO, Any, Final, Literal, Self, TypeVar
 from urllib.parse import quote, urlsplit
 
 _PIECE: Final = 256 * 1024
 _EVENT: Final = "application/cloudevents+json"
 _BATCH: Final = "application/cloudevents-batch+json"
 Outcome = Literal["received", "delivered", "accepted", "rejected", "failed"]
+Body = bytes | Iterable[bytes] | None
+T = TypeVar("T")
 
 
 class Refused(Exception):
@@ -151,7 +154,8 @@ class Client:
     def follow(
         self, subscription: str = "", *, most: int = 10, delay: float = 5, ending: Callable[[], bool] = lambda: False
     ) -> Iterator[Loan]:
-        """Everything that comes, one by one; what was worked on is acknowledged when the next is asked for.
+        """Everything that comes, one by one; what was worked on is acknowledged when the next is asked for. Up to ``most`` are
+        lent at once: choose as many as can be worked on within the time of a loan, or somebody else may get the last of them.
 
         Leaving the loop gives the one in hand back, with those that were fetched with it; use `contextlib.closing`, or let
         ``ending`` say when to stop. Wrap the work in `working` where an error shall give one back and not end the loop.
@@ -189,15 +193,24 @@ class Client:
         form = _Form(description, files)
         headers = {"Content-Type": form.content_type, "Content-Length": str(form.length)}
         headers["Idempotency-Key"] = key or secrets.token_hex(16)
-        answer = self._ask("POST", "/v1/handovers", form.pieces, headers)
-        return dict(json.loads(answer.read()))
+        return dict(self._said("POST", "/v1/handovers", form.pieces, headers))
 
     def fetch(self, payload: Mapping[str, Any], target: IO[bytes]) -> None:
         """Write a payload of an announcement (``loan.data["payloads"][n]``). Raises `ValueError` when its digest differs."""
-        digest, answer = hashlib.sha256(), self._ask("GET", payload["href"])
-        while piece := answer.read(_PIECE):
-            digest.update(piece)
-            target.write(piece)
+        digest, come, until = hashlib.sha256(), 0, time.monotonic() + self.patience
+        while come < payload["size"]:
+            before = come
+            where = {"Range": f"bytes={come}-"}
+            for piece in self._ask("GET", payload["href"], lambda: None, where, _read):
+                digest.update(piece)
+                target.write(piece)
+                come += len(piece)
+            if come < payload["size"]:  # it broke off
+                self.close()
+                if come > before:
+                    until = time.monotonic() + self.patience
+                elif time.monotonic() > until:
+                    raise Unreachable(f"GET {payload['href']}: breaks off after {come} octets, again and again")
         if digest.hexdigest() != payload["digest"]:
             raise ValueError(f"{payload['href']}: what came has another SHA-256 than what was announced")
 
@@ -220,61 +233,63 @@ class Client:
     def _json(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
         octets = json.dumps(body, ensure_ascii=False).encode() if body is not None else None
         said = {"Content-Type": "application/json"} if body is not None else {}
-        answer = self._ask(
-            method, path, (lambda: iter([octets])) if octets else None, {**said, **(headers or {})}, octets
-        )
-        return json.loads(answer.read())
+        return self._said(method, path, lambda: octets, {**said, **(headers or {})})
+
+    def _said(self, method: str, path: str, body: Callable[[], Body], headers: Mapping[str, str]) -> Any:
+        """An answer's JSON, which has come whole."""
+        return self._ask(method, path, body, headers, lambda answer: json.loads(answer.read()))
 
     def _ask(
         self,
         method: str,
         path: str,
-        pieces: Callable[[], Iterable[bytes]] | None = None,
-        headers: Mapping[str, str] | None = None,
-        whole: bytes | None = None,
-    ) -> http.client.HTTPResponse:
-        """An answer that says yes; a node that is away or asks to come back is asked again for as long as there is patience."""
+        body: Callable[[], Body],
+        headers: Mapping[str, str],
+        taking: Callable[[http.client.HTTPResponse], T],
+    ) -> T:
+        """What was made of an answer that says yes; a node that is away, breaks off or asks to come back is asked again for as
+        long as there is patience."""
         until, pause = time.monotonic() + self.patience, 0.2
         while True:
-            wait, cause = pause, ""
             try:
-                answer = self._once(
-                    method, path, whole if whole is not None else (pieces() if pieces else None), headers
-                )
+                answer = self._once(method, path, body(), headers)
                 if answer.status < 400:
-                    return answer
+                    return taking(answer)
                 wait, cause = self._refused(answer, pause)
+            except ssl.SSLCertVerificationError:
+                self.close()
+                raise
             except (OSError, http.client.HTTPException) as error:
                 self.close()
-                if isinstance(error, ssl.SSLCertVerificationError):
-                    raise
-                cause = f"{type(error).__name__}: {error}"
+                wait, cause = pause, f"{type(error).__name__}: {error}"
             if time.monotonic() + wait > until:
                 raise Unreachable(f"{method} {path}: {cause}")
             time.sleep(wait)
             pause = min(pause * 2, 10)
 
-    def _once(
-        self, method: str, path: str, body: bytes | Iterable[bytes] | None, headers: Mapping[str, str] | None
-    ) -> http.client.HTTPResponse:
+    def _once(self, method: str, path: str, body: Body, headers: Mapping[str, str]) -> http.client.HTTPResponse:
         if self._connection is None:
             self._connection = self._connect()
-        said = {"Accept": "application/json, */*", **(headers or {})}
+        said = {"Accept": "application/json, */*", **headers}
         if self.token is not None:
             said["Authorization"] = f"Bearer {self.token()}"
-        self._connection.request(method, path, body=body, headers=said)
+        try:
+            self._connection.request(method, path, body=body, headers=said)
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
+            # Who refuses a large body does not read it all: what it says of it counts, where it has said something.
+            return self._connection.getresponse()
         return self._connection.getresponse()
 
     def _refused(self, answer: http.client.HTTPResponse, pause: float) -> tuple[float, str]:
         """How long to wait before asking again, and why. Raises `Refused` for what no waiting mends."""
         octets, again = answer.read(), answer.getheader("Retry-After")
+        if answer.getheader("Connection", "").lower() == "close":
+            self.close()
         problem: Mapping[str, Any] = {}
         with suppress(ValueError):
             problem = json.loads(octets)
         if answer.status not in (429, 503) and not (answer.status >= 500 and again):
             raise Refused(answer.status, problem)
-        if answer.getheader("Connection", "").lower() == "close":
-            self.close()
         return float(again) if again and again.isdigit() else pause, str(problem.get("detail", answer.status))
 
     def _connect(self) -> http.client.HTTPConnection:
@@ -286,6 +301,13 @@ class Client:
         if self.certificate:
             context.load_cert_chain(self.certificate)
         return http.client.HTTPSConnection(where.hostname, where.port, timeout=self.timeout, context=context)
+
+
+def _read(answer: http.client.HTTPResponse) -> Iterator[bytes]:
+    """An answer's octets, as far as they come."""
+    with suppress(OSError, http.client.HTTPException):
+        while piece := answer.read(_PIECE):
+            yield piece
 
 
 def _box(subscription: str) -> str:

@@ -61,11 +61,24 @@ def init(
     )
 
 
-def add_system(name: Identifier, authority: Authority, title: Title = "") -> None:
+def add_system(
+    name: Identifier,
+    authority: Authority,
+    title: Title = "",
+    function: Annotated[
+        list[str] | None, typer.Option("--function", help="A function that it serves; may be given several times.")
+    ] = None,
+) -> None:
     """Make a system: its document, and a key with a certificate that it connects with."""
     mine = talk.settings()
     made = starting.make_system(
-        mine.home, mine.config_path, SystemClock().now(), name=_checked(name), authority=authority, title=title
+        mine.home,
+        mine.config_path,
+        SystemClock().now(),
+        name=_checked(name),
+        authority=authority,
+        title=title,
+        functions=[_checked(one) for one in function or ()],
     )
     _say(made)
     say(f"give {made[0]} to the system; it is the only copy of its key. `stafet apply` puts the rest in force.")

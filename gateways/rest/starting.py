@@ -79,9 +79,13 @@ def make_home(home: Path, at: Micros, *, name: str, port: int, hosts: Sequence[s
     return [home / FILE, kek, home / "keys" / "rest.pem", home / "rest.crt"]
 
 
-def make_system(home: Path, config: Path, at: Micros, *, name: str, authority: str, title: str) -> list[Path]:
+def make_system(
+    home: Path, config: Path, at: Micros, *, name: str, authority: str, title: str, functions: Sequence[str] = ()
+) -> list[Path]:
     """A system with a key and certificate of its own. Raises `UsageError` when there is one already."""
-    values = {"kind": "system", "id": name, "title": title, "authority": authority}
+    values: dict[str, Any] = {"kind": "system", "id": name, "title": title, "authority": authority}
+    if functions:
+        values["functions"] = list(functions)
     return _make(home, config, at, name, values, "systems")
 
 

@@ -45,6 +45,16 @@ def test_what_stands_in_line_names_what_comes_first():
         ("accepted", {"sender": "a", "integration": "i"}, "accepted from a under i"),
         ("retry", {"attempt": 2}, "attempt 2 failed"),
         ("acknowledged", {}, "delivered: ? has it"),
+        (
+            "expected",
+            {"level": "business", "of": "system a", "expected": "met"},
+            "the business receipt that is expected of system a: met",
+        ),
+        (
+            "expected",
+            {"level": "business", "of": "system a", "expected": "met-late"},
+            "the business receipt that is expected of system a: it came after all, too late",
+        ),
         ("something-new", {"x": 1}, "something-new"),
     ],
 )

@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -28,7 +31,9 @@ _BLOCK: Final = re.compile(
 )
 _PORTS: Final = ("8444", "2525")
 _END: Final = "--followed--"
-_LONG: Final = 120
+_LONG: Final = 60
+"""Seconds after which a command is hung."""
+_ENDING: Final = 30
 
 
 @dataclass(frozen=True)
@@ -104,10 +109,13 @@ class Reader:
         self._shell.stdin.write(f"{self._here(step.command)}\nended=$?; echo; echo {_END} $ended\n")
         self._shell.stdin.flush()
         lines: list[str] = []
+        line, watch = "", threading.Timer(_LONG, self._kill)
+        watch.start()
         for line in self._shell.stdout:
             if line.startswith(_END):
                 break
             lines.append(line.rstrip())
+        watch.cancel()
         printed = self._there("\n".join(lines).rstrip())
         code = int(line.split()[1]) if line.startswith(_END) else -1
         assert code == 0, f"$ {step.command}\n{printed}\nended with {code}"
@@ -129,13 +137,19 @@ class Reader:
     def close(self) -> None:
         """End the shell and what it left running."""
         assert self._shell.stdin is not None
-        self._shell.stdin.write("kill $(jobs -p) 2>/dev/null; wait; exit\n")
-        self._shell.stdin.close()
+        with suppress(BrokenPipeError):
+            self._shell.stdin.write("kill $(jobs -p) 2>/dev/null; wait; exit\n")
+            self._shell.stdin.close()
         try:
-            self._shell.wait(_LONG)
+            self._shell.wait(_ENDING)
         except subprocess.TimeoutExpired:
-            self._shell.kill()
+            self._kill()
             self._shell.wait()
+
+    def _kill(self) -> None:
+        """End the shell and all that it started, at once."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._shell.pid, signal.SIGKILL)
 
 
 def followed() -> list[Path]:

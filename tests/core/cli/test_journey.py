@@ -66,6 +66,22 @@ def test_an_explanation_says_which_receipts_are_expected(applied: Call, home: Pa
     assert "business receipt expected of function school-psychology by 2026-03-01 13:00:00.000: open" in said
 
 
+@pytest.mark.requirement("R37")
+def test_what_was_sent_on_was_refused_by_nobody(applied: Call, home: Path, parcel: str):
+    """Neither the trace nor the explanation says so."""
+    with create_engine(f"sqlite:///{home / 'data' / 'ledger.db'}").begin() as connection:
+        connection.exec_driver_sql("UPDATE delivery SET state = 'rejected', last_code = 'misdelivered'")
+    assert "who pulls: sent on" in applied("trace", parcel).out
+    said = " ".join(applied("explain", parcel).out.split())
+    assert "is for somebody else, and sent it on" in said
+    assert "resend" not in said
+
+
+def test_what_has_no_trace_of_its_own_is_looked_for_elsewhere(applied: Call):
+    """A case or a correlation id may be of many parcels: who asks for its trace is told of `find`."""
+    assert "`stafet find`" in applied("trace", "case-42").err
+
+
 def test_a_parcel_that_nobody_gets_is_found(applied: Call, home: Path, parcel: str):
     """What no subscription matched has a trace as well."""
     with create_engine(f"sqlite:///{home / 'data' / 'ledger.db'}").begin() as connection:

@@ -108,3 +108,21 @@ def test_what_is_forgotten_is_gone(engine: Engine):
         expectations.add(connection, [an_expectation(), an_expectation("p-2")])
         assert expectations.forget(connection, ["p-1", "p-3"]) == 1
         assert (states(connection), states(connection, "p-2")) == ([], [("open", None)])
+
+
+@pytest.mark.requirement("R37", "R71")
+def test_who_sends_it_on_is_expected_to_say_nothing_more(engine: Engine):
+    """Whoever gets it is; what was met, and what is expected of others, stays. Where nobody gets it, nobody has to answer."""
+    mine = {"kind": "receiver", "name": "here"}
+    with engine.begin() as connection:
+        expectations.add(connection, [an_expectation(**mine), an_expectation(number=1), an_expectation("p-2", **mine)])
+        expectations.move(connection, "p-1", "here", ["there"])
+        assert expectations.answer(connection, [said(system="here")]) == [[]]
+        ((met,),) = expectations.answer(connection, [said(system="there")])
+        assert (met.name, met.state) == ("there", State.MET)
+        expectations.move(connection, "p-1", "there", [])
+        assert [row.name for row in expectations.of_parcel(connection, "p-1")] == ["there", "egedal-journal"]
+        expectations.move(connection, "p-2", "here", ["residual"])
+        assert [row.name for row in expectations.of_parcel(connection, "p-2")] == [""]
+        expectations.move(connection, "p-2", "", [])
+        assert expectations.of_parcel(connection, "p-2") == []

@@ -9,10 +9,12 @@ from sqlalchemy import Engine
 
 from core import limits
 from core.delivery import Delivery, Event, State
-from core.ledger import alarms, deliveries, handing, parcels
+from core.expectation import Expectation
+from core.ledger import alarms, deliveries, expectations, handing, parcels
 from core.ledger.alarms import Alarm
 from core.ledger.deliveries import Renew, Settle
 from core.ledger.handing import Fetched, Moved, Redistribute
+from core.receipt import Level
 from core.system import RESIDUAL
 from tests.core.making import NOW, a_delivery, a_parcel, an_accept
 from tests.core.nodes import received
@@ -69,6 +71,18 @@ def test_what_is_sent_on_is_rejected_here_and_ready_there(engine: Engine):
         assert row is not None
         assert handing.wrong_here(row)
     assert send_on(engine, one)[0] is Moved.STATE
+
+
+@pytest.mark.requirement("R37", "R71")
+def test_the_receipt_that_is_expected_is_expected_of_who_has_it_now(engine: Engine):
+    """Else an alarm would be raised about a system that has nothing to answer."""
+    one = stored(engine)
+    expected = Expectation(f"{one.parcel_id}-0", one.parcel_id, Level.BUSINESS, "receiver", one.receiver, NOW)
+    with engine.begin() as connection:
+        expectations.add(connection, [expected])
+    _, target = send_on(engine, one)
+    with engine.connect() as connection:
+        assert [row.name for row in expectations.of_parcel(connection, one.parcel_id)] == [target.receiver]
 
 
 def test_what_comes_after_it_in_its_line_does_not_wait_for_it(engine: Engine):
