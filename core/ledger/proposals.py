@@ -44,7 +44,8 @@ def add(connection: Connection, one: Proposal, most: int) -> None:
     waiting = select(func.count()).where(request.c.kind == KIND, request.c.state == "open")
     if connection.execute(waiting).scalar_one() >= most:
         raise UsageError(f"{most} proposals wait for a second person already: approve or reject some of them first")
-    values = {"id": one.id, "kind": KIND, "document": one.content, "owner": "", "authority": "", "decided_by": ""}
+    values = {"id": one.id, "kind": KIND, "document": one.content, "decided_by": ""}
+    values |= dict.fromkeys(("name", "system", "integration", "owner", "authority"), "")  # it is about a whole version
     asked = {"asked_by": one.asked_by, "asked_at": one.asked_at, "why": one.why, "config_version": one.over}
     connection.execute(insert(request).values(**values, **asked, state=one.state, reason=""))
 

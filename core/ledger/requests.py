@@ -10,6 +10,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Row, func, insert, or_, select, update
 
 from core.clock import Micros
+from core.ledger.proposals import KIND as PROPOSAL
 from core.ledger.tables import request
 
 
@@ -51,6 +52,8 @@ class Request:
 
 
 _COLUMNS: Final = tuple(request.c)
+_ASKED: Final = request.c.kind != PROPOSAL
+"""Requests alone: proposals of whole versions lie in the same table, with states of their own (`core.ledger.proposals`)."""
 
 
 def _from_row(row: Row[Any]) -> Request:
@@ -74,13 +77,13 @@ def pending_of(connection: Connection, asked_by: str) -> int:
 
 def get(connection: Connection, name: str) -> Request | None:
     """One request."""
-    row = connection.execute(select(*_COLUMNS).where(request.c.id == name)).first()
+    row = connection.execute(select(*_COLUMNS).where(request.c.id == name, _ASKED)).first()
     return _from_row(row) if row else None
 
 
 def hold(connection: Connection, name: str) -> Request | None:
     """One request, which nobody else decides until this transaction ends."""
-    row = connection.execute(select(*_COLUMNS).where(request.c.id == name).with_for_update()).first()
+    row = connection.execute(select(*_COLUMNS).where(request.c.id == name, _ASKED).with_for_update()).first()
     return _from_row(row) if row else None
 
 
@@ -98,7 +101,7 @@ class Wanted:
 
 def find(connection: Connection, wanted: Wanted, limit: int) -> Sequence[Request]:
     """The newest first."""
-    query = select(*_COLUMNS).order_by(request.c.id.desc()).limit(limit)
+    query = select(*_COLUMNS).where(_ASKED).order_by(request.c.id.desc()).limit(limit)
     if not wanted.everything:
         mine: list[ColumnElement[bool]] = [request.c.asked_by == wanted.asked_by]
         if wanted.owners:
@@ -113,7 +116,7 @@ def find(connection: Connection, wanted: Wanted, limit: int) -> Sequence[Request
 
 def beginning(connection: Connection, text: str, limit: int) -> Sequence[str]:
     """Ids that begin so."""
-    query = select(request.c.id).where(request.c.id.startswith(text, autoescape=True)).limit(limit)
+    query = select(request.c.id).where(request.c.id.startswith(text, autoescape=True), _ASKED).limit(limit)
     return list(connection.execute(query).scalars())
 
 

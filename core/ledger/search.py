@@ -186,7 +186,7 @@ def _visible(asked: Asked) -> list[ColumnElement[bool]]:
     """Whether the caller may see the delivery that is looked at: of what it sends any, else its own."""
     if asked.systems is None:
         return []
-    # By the delivery's own column: a question within a question sees only what stands right around it, and would look at any parcel.
+    # By its own column: a question within a question sees only what stands right around it, and would look at any parcel.
     return [or_(delivery.c.receiver.in_(sorted(asked.systems)), _sent(asked, delivery.c.parcel_id))]
 
 

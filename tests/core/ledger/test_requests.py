@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from sqlalchemy import Engine
 
-from core.ledger import requests
+from core.ledger import proposals, requests
+from core.ledger.proposals import Proposal
 from core.ledger.requests import Decision, Request, RequestState, Wanted
 from tests.core.making import NOW
 
@@ -71,3 +72,14 @@ def test_a_request_is_named_by_how_its_id_begins(engine: Engine):
         assert requests.beginning(connection, "cd", 2) == ["cd1"]
         assert len(requests.beginning(connection, "ab", 2)) == 2
         assert requests.beginning(connection, "%", 2) == []
+
+
+def test_a_proposal_of_a_whole_version_is_no_request(engine: Engine):
+    """It lies in the same table, and who asks for requests never meets it, whatever they may see."""
+    with engine.begin() as connection:
+        proposals.add(connection, Proposal("p1", "first-operator", NOW, "tidy", 1, "{}"), 5)
+        requests.add(connection, a_request("r1"))
+        assert [one.id for one in requests.find(connection, Wanted(everything=True), 10)] == ["r1"]
+        assert requests.get(connection, "p1") is None
+        assert requests.hold(connection, "p1") is None
+        assert requests.beginning(connection, "p", 10) == []
