@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from http.client import HTTPSConnection
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -16,8 +15,7 @@ import pytest
 from conformance.estate import free_port
 from conformance.pki import Authority, write
 from conformance.wire import KEPT, Passed, Wire, written
-
-AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+from core.clock import SystemClock, to_datetime
 
 
 class _Answers(BaseHTTPRequestHandler):
@@ -41,7 +39,7 @@ class _Answers(BaseHTTPRequestHandler):
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[tuple[Wire, int, Path]]:
     """A wire before an endpoint that echoes; gives the wire, its port, and the authority to believe."""
-    authority = Authority("Fictitious CA", datetime.now(UTC))
+    authority = Authority("Fictitious CA", to_datetime(SystemClock().now()))
     identity = authority.issue("echo", "tls-server", hosts=("localhost",))
     write(tmp_path / "key.pem", identity.key_pem() + identity.chain_pem(), secret=True)
     write(tmp_path / "ca.pem", authority.pem())
