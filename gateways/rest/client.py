@@ -323,8 +323,11 @@ class _Form:
         first = self._head('name="description"', "application/json") + json.dumps(dict(description)).encode()
         self._parts: list[bytes | Path] = [first]
         for one in files:
-            name = quote(one.name or one.path.name, safe=" !#$&()+,-.;=@[]^_`{}~")
-            self._parts += [b"\r\n" + self._head(f'name="payload"; filename="{name}"', one.media_type), one.path]
+            name = one.name or one.path.name
+            if not name.isprintable():
+                raise ValueError(f"{name!r}: a name has no characters that cannot be seen")
+            escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+            self._parts += [b"\r\n" + self._head(f'name="payload"; filename="{escaped}"', one.media_type), one.path]
         self._parts.append(f"\r\n--{self._boundary}--\r\n".encode())
         self.length = sum(len(one) if isinstance(one, bytes) else one.stat().st_size for one in self._parts)
 

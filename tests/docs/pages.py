@@ -80,8 +80,8 @@ def agrees(expected: str, printed: str) -> bool:
 class Reader:
     """Follows a page in a folder, in one shell."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, patience: float = _LONG) -> None:
+        self._folder, self._patience = folder, patience
         self._ports = {port: str(free_port()) for port in _PORTS}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         environment = {**os.environ, "PATH": path, "COLUMNS": "200", "TERM": "dumb"}
@@ -109,7 +109,7 @@ class Reader:
         self._shell.stdin.write(f"{self._here(step.command)}\nended=$?; echo; echo {_END} $ended\n")
         self._shell.stdin.flush()
         lines: list[str] = []
-        line, watch = "", threading.Timer(_LONG, self._kill)
+        line, watch = "", threading.Timer(self._patience, self._kill)
         watch.start()
         for line in self._shell.stdout:
             if line.startswith(_END):

@@ -68,3 +68,13 @@ def test_a_command_that_fails_is_no_page(tmp_path: Path):
             reader.follow(Step("echo other", "fine"))
     finally:
         reader.close()
+
+
+def test_a_command_that_hangs_is_ended_with_all_it_started(tmp_path: Path):
+    """Rather than the whole suite waiting for it; the page does not go on."""
+    reader = Reader(tmp_path, patience=0.3)
+    try:
+        with pytest.raises(AssertionError, match="ended with -1"):
+            reader.follow(Step("sleep 100 & until false; do sleep 0.1; done"))
+    finally:
+        reader.close()
