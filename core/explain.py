@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from core.clock import local
+from core.system import RESIDUAL
 
 CODES: Final[dict[str, str]] = {
     "conflict": "the same key or message id came again with other content. What to do: the sender gives every new message a new"
@@ -142,7 +143,9 @@ def standing(
         "quarantined": "it was set aside; look at the log, then `stafet resend`",
     }
     lines = [said.get(state, state)]
-    if last_code and state not in ("delivered", "accepted"):
+    if (
+        last_code and last_code != RESIDUAL and state not in ("delivered", "accepted")
+    ):  # of the mailbox more is said beside
         lines.append(f"last word: {last_code}: {last_reason}")
         if meaning := code(last_code, ask_gateways):
             lines.append(meaning)

@@ -274,11 +274,12 @@ def _moved(now: Delivery, item: Settle, after: State) -> Delivery:
 
 
 def _attempts_after(now: Delivery, event: Event) -> int:
-    """A resend begins anew where the far side has spoken, or comes by itself; else what was frozen may have arrived, and is
-    repeated."""
+    """A resend begins anew where the far side has spoken, and in a subscription, where nothing is frozen; else what was frozen
+    may have arrived, and is repeated."""
     if event is not Event.RESEND:
         return now.attempts
-    return 0 if not now.gateway or now.state in (State.REJECTED, State.DELIVERED) else min(now.attempts, 1)
+    subscribed = not now.gateway and bool(now.destination)
+    return 0 if subscribed or now.state in (State.REJECTED, State.DELIVERED) else min(now.attempts, 1)
 
 
 def _change(moved: Delivery, item: Settle) -> tuple[Any, ...]:

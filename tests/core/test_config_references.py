@@ -46,7 +46,8 @@ def test_a_contract_names_a_file_of_the_directory():
     (problem,) = the_problems(LETTERS | contract, files={"other.xsd": b"", "a.pem": b""})
     assert (problem.field, problem.remedy) == ("contract.file", "known: other.xsd")
     assert the_problems(LETTERS | contract)[0].remedy == "known: there are no schemas"
-    assert the_problems(LETTERS | contract, files={"letter.xsd": b""}) == []
+    schema = b'<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema"><xs:element name="letter"/></xs:schema>'
+    assert the_problems(LETTERS | contract, files={"letter.xsd": schema}) == []
     assert the_problems(LETTERS | {"contract": {"format": "declared"}}) == []
 
 

@@ -29,6 +29,9 @@ def root(tmp_path: Path) -> Path:
     return folder
 
 
+KINDS = ", ".join(sorted(KERNEL_KINDS))
+
+
 def problems(root: Path) -> list[str]:
     """Everything that is wrong, as people see it."""
     return [str(problem) for problem in read_directory(root, KERNEL_KINDS).problems]
@@ -97,7 +100,7 @@ def test_a_directory_that_is_none_is_said_so(tmp_path: Path):
     [
         ("kind: system\nid: x\n", "a.yaml:1: authority: Field required"),
         (f"{SYSTEM}\nport: 5\n", "a.yaml:5: port: Extra inputs are not permitted (this field does not exist; see "),
-        ("id: x\n", "a.yaml:1: kind: is missing (one of function, integration, route, service-agreement, subscription, system)"),
+        ("id: x\n", f"a.yaml:1: kind: is missing (one of {KINDS})"),
         ("kind: sistem\nid: x\n", "a.yaml:1: kind: is 'sistem', which no installed part of Stafet knows (one of "),
         ("kind: [system]\nid: x\n", "a.yaml:1: kind: is ['system'], which no installed part"),
         ("- kind: system\n", "a.yaml:1: is no document (begin with `kind:` and `id:`)"),

@@ -38,8 +38,8 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 @pytest.mark.requirement("R96")
 def test_installed_gateways_are_found_by_name(installed: Callable[..., None]):
     """Whatever the entry point names is loaded, whoever made it; none installed is none found."""
-    installed(point("paper", "core.gateway:Outcome"), point("pigeon", "core.gateway:Lease"))
-    assert load_gateways() == {"paper": Outcome, "pigeon": gateway.Lease}
+    installed(point("paper", "core.gateway:Outcome"), point("pigeon", "core.gateway:Answered"))
+    assert load_gateways() == {"paper": Outcome, "pigeon": gateway.Answered}
     installed()
     assert load_gateways() == {}
 

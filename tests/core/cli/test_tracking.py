@@ -161,7 +161,8 @@ def test_every_command_of_the_pages_can_be_typed(sent: Call):
     (parcel, *_) = json.loads(sent("find", "--json").out)["items"]
     names = {"PARCEL": parcel["parcel_id"], "SENDER": "sender", "RECEIVER": "receiver", "INTEGRATION": "notes"}
     typed = [block for page in ("find-a-parcel.md", "alarms-by-mail.md") for block in blocks(page, "sh")]
-    tried = [[names.get(word, word) for word in line.split()[1:]] for line in "".join(typed).splitlines()]
+    lines = [line.split() for line in "".join(typed).splitlines() if line.startswith("stafet ")]  # others ask over REST
+    tried = [[names.get(word, word) for word in words[1:]] for words in lines]
     assert len(tried) > 12
     for words in tried:
         result = sent(*words)

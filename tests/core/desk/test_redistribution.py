@@ -14,14 +14,16 @@ from core.description import Description, Reference
 from core.desk.handing import Handing, Said, Seen
 from core.desk.redistribution import RESEAL, Goal, Redistribution, SentOn, Why
 from core.desk.uploads import Uploads
-from core.errors import NotFound, Refused, TooLarge, WrongState
+from core.errors import Invalid, NotFound, Refused, TooLarge, WrongState
 from core.integration import Integration
 from core.ledger.uploads import Upload
 from core.mailroom import Box
 from core.receipt import Level, Verdict
 from core.route import Route
+from core.seal.sealing import seal
 from core.system import RESIDUAL, System
 from tests.core.nodes import ARCHIVE, JOURNAL, SENDER, Site
+from tests.core.seal.holders import holder
 from tests.gateways.as4.running import until
 
 WHY = Why(ARCHIVE, "wrong-office", "for another office")
@@ -176,20 +178,25 @@ async def test_what_is_sealed_is_sealed_anew_or_stays(site: Site, desk: Redistri
     assert str(caught.value) == RESEAL
     with pytest.raises(WrongState, match="not finished"):
         await send_on(desk, seen, await uploaded(site, b"x", finished=False), system=JOURNAL)
-    anew = await uploaded(site, b"sealed anew " * 20_000)
+    with pytest.raises(Invalid, match="upload: is not sealed"):
+        await send_on(desk, seen, await uploaded(site, b"in clear"), system=JOURNAL)
+    first, second = (
+        b"".join(seal([octets * 20_000], [holder("p256").certificate])) for octets in (b"anew ", b"again ")
+    )
+    anew = await uploaded(site, first)
     sent = await send_on(desk, seen, anew, system=JOURNAL)
     found = (await Handing(site.runtime).look(sent.parcel_id, None)).parcel
     description = found.description
     assert (found.sender, description.correlation_id, description.degree) == (ARCHIVE, "c-1", "encrypted")
     assert [(one.kind, one.id) for one in description.references] == [("redistributed", seen.parcel.id)]
     assert site.kernel.subjects(found) == ("person-1",)
-    assert b"".join(site.kernel.read_now(found, found.payloads[0])) == b"sealed anew " * 20_000
+    assert b"".join(site.kernel.read_now(found, found.payloads[0])) == first
     assert site.trace(sent.parcel_id)[0][1]["redistributes"] == seen.parcel.id
     assert site.trace(seen.parcel.id)[-1][1]["as"] == sent.parcel_id
     with pytest.raises(NotFound):
         await Uploads(site.runtime).look(ARCHIVE, anew.id)
     before = len(site.objects())
-    more = await uploaded(site, b"again " * 40_000)
+    more = await uploaded(site, second)
     with pytest.raises(WrongState):
         await send_on(desk, seen, more, system=JOURNAL)
     await until(lambda: len(site.objects()) == before + 1, "what was put together for nothing is gone")
