@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,6 +19,7 @@ from core.errors import (
     Refused,
     SealError,
     StafetError,
+    Unfit,
     WrongOffset,
 )
 
@@ -101,3 +103,11 @@ def test_a_quota_that_is_used_up_is_named_with_its_limit():
     error = OverQuota("post", "rate", "5 parcels a second", 2_000_000)
     assert str(error) == "quota post: rate: 5 parcels a second"
     assert (error.quota, error.which, error.retry_after, error.code) == ("post", "rate", 2_000_000, "quota")
+
+
+def test_a_change_that_would_not_fit_names_each_document():
+    """With the field and the cause."""
+    one = SimpleNamespace(kind="route", id="r", field="to.0.system", cause="nothing is called 'x'")
+    error = Unfit([one, one])
+    assert error.problems == (one, one)
+    assert str(error) == "; ".join(["route r: to.0.system: nothing is called 'x'"] * 2)

@@ -72,6 +72,16 @@ def test_every_one_that_matches_gets_it():
     assert [one.id for one in matched] == ["all"]
 
 
+def test_every_equality_must_hold():
+    """Not the one alone that the subscription is found by; and no condition is one that always holds."""
+    both = a_subscription("both", match={"type": "stay.began", "sender": "birkelund-care"}, when="")
+    matched, broken = Subscriptions([both]).matching(a_stay(sender="egedal-care"), "stays")
+    assert (matched, broken) == ([], [])
+    both = a_subscription("both", match={"type": "stay.began", "priority": "urgent"})
+    assert Subscriptions([both]).matching(a_stay(), "stays") == ([], [])
+    assert Subscriptions([both]).matching(a_stay(priority="urgent", type="stay.ended"), "stays") == ([], [])
+
+
 def test_one_that_cannot_be_asked_stops_no_other():
     """It is named with its cause, and those beside it get theirs."""
     all_ = Subscriptions([a_subscription("odd", when="parcel.attributes['rest.x'] == 'y'"), a_subscription("all")])

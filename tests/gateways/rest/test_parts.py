@@ -51,6 +51,17 @@ async def test_any_split_of_the_body_gives_the_same_parts(size: int):
     ]
 
 
+async def test_a_part_says_its_media_type():
+    """As it was said, or octets where nothing was."""
+    octets = b'--b\r\nContent-Disposition: form-data; name="a"\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nx\r\n'
+    octets += b'--b\r\nContent-Disposition: form-data; name="b"\r\n\r\ny\r\n--b--\r\n'
+    said = []
+    async for part in parts("multipart/form-data; boundary=b", split(octets, 7), 5):
+        said.append(part.media_type)
+        assert [chunk async for chunk in part.chunks()]
+    assert said == ["text/plain; charset=utf-8", "application/octet-stream"]
+
+
 @given(st.lists(st.binary(max_size=300), min_size=1, max_size=4), st.integers(1, 100))
 async def test_octets_come_through_as_they_are(payloads: list[bytes], size: int):
     """Whatever they are, unless they hold the boundary itself."""
