@@ -188,7 +188,7 @@ class Handovers:
         coming = parts(ask.headers["content-type"], ask.stream, limits.PAYLOADS_PER_PARCEL + 1)
         first = await anext(coming, None)
         if first is None or first.name != "description":
-            raise invalid_request([Flaw("", "the first part is not called description")])
+            raise invalid_request([Flaw("", "the first part is not called description: put it before the payloads")])
         if first.media_type.partition(";")[0].strip().lower() != "application/json":
             raise ProblemError(Problem(problems.MEDIA, "part 'description': is not application/json"))
         given = _given(await first.whole(limits.DESCRIPTION_SIZE))

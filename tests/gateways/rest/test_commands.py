@@ -11,6 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 import typer
+import yaml
 from typer.testing import CliRunner, Result
 
 from conformance.estate import free_port
@@ -100,3 +101,15 @@ def test_a_role_that_is_none_is_not_written(call: Call, tmp_path: Path):
         call("add-person", "desk", "--authority", "11223344", "--role", "boss", home=home)
     assert load(home / "config", KINDS, ()).documents == {}
     assert not (home / "clients").exists()
+
+
+@pytest.mark.requirement("R70")
+def test_a_system_that_serves_functions(call: Call, tmp_path: Path):
+    """They are written into its document; a word that is no id makes nothing."""
+    call("init", tmp_path / "node")
+    words = ("add-system", "pupils", "--authority", "11223344")
+    with pytest.raises(UsageError, match="is no id"):
+        call(*words, "--function", "School Psychology", home=tmp_path / "node")
+    call(*words, "--function", "school-psychology", "--function", "reception", home=tmp_path / "node")
+    document = yaml.safe_load((tmp_path / "node" / "config" / "systems" / "pupils.yaml").read_text())
+    assert document["functions"] == ["school-psychology", "reception"]
